@@ -1,0 +1,71 @@
+"""softmi: a neural network classifier as an estimator of mutual information.
+
+=====================================================  ==========================================
+In the papers                                          Here
+=====================================================  ==========================================
+label entropy H(Y)                                     :func:`entropy`
+log p(x, y) / (p(x) p(y))                              :func:`pointwise_mutual_information`
+softmax and PC-softmax estimates of I(X; Y)            :func:`mutual_information`
+CMI, concentration of outputs (Yang et al.)            :func:`conditional_mutual_information`
+PC-softmax s_y(x)                                      :func:`pc_softmax`, :func:`pc_log_softmax`
+PC-softmax loss, balanced softmax, logit adjustment    :func:`pc_cross_entropy`,
+                                                       :class:`PCSoftmaxLoss`
+post-hoc logit adjustment, post-compensated softmax    :func:`adjust_logits`
+the synthetic task                                     :class:`GaussianClasses`
+CAM, infoCAM, infoCAM+, FinerCAM's contrast            :func:`class_activation_map`
+the region R of infoCAM (window sum)                   :func:`window_sum`
+box of a map, IoU                                      :func:`boxes_from_score_maps`,
+                                                       :func:`box_iou`
+GT-known Loc, Top-1 Loc                                :class:`LocalizationAccuracy`
+MaxBoxAcc, MaxBoxAccV2                                 :class:`MaxBoxAccuracy`
+=====================================================  ==========================================
+"""
+
+from softmi.cam import class_activation_map, contrast_weights, window_sum
+from softmi.information import (
+    MutualInformationEstimate,
+    conditional_mutual_information,
+    entropy,
+    mutual_information,
+    pointwise_mutual_information,
+)
+from softmi.localization import (
+    LocalizationAccuracy,
+    MaxBoxAccuracy,
+    box_iou,
+    boxes_from_score_maps,
+)
+from softmi.losses import (
+    PCSoftmaxLoss,
+    adjust_logits,
+    pc_cross_entropy,
+    pc_log_softmax,
+    pc_softmax,
+)
+from softmi.synthetic import DiscreteJoint, GaussianClasses
+from softmi.training import fit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DiscreteJoint",
+    "GaussianClasses",
+    "LocalizationAccuracy",
+    "MaxBoxAccuracy",
+    "MutualInformationEstimate",
+    "PCSoftmaxLoss",
+    "adjust_logits",
+    "box_iou",
+    "boxes_from_score_maps",
+    "class_activation_map",
+    "conditional_mutual_information",
+    "contrast_weights",
+    "entropy",
+    "fit",
+    "mutual_information",
+    "pc_cross_entropy",
+    "pc_log_softmax",
+    "pc_softmax",
+    "pointwise_mutual_information",
+    "window_sum",
+]

@@ -1,0 +1,120 @@
+"""Checks of what callers pass in: each raises at once and restates what it received."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PriorLike = Tensor | np.ndarray | Sequence[float]
+
+
+def describe(tensor: Tensor) -> str:
+    """Shape, dtype and device in one phrase, for error messages."""
+    return f"shape {tuple(tensor.shape)}, {tensor.dtype}, on {tensor.device}"
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Half-precision input accumulates in float32; float32 and float64 stay as they are."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def check_logits(logits: Tensor, *, name: str = "logits", allow_empty: bool = False) -> None:
+    """Raise unless `logits` is a floating (N, M) tensor with M >= 1 and, by default, N >= 1."""
+    if not isinstance(logits, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(logits).__name__}")
+    if not logits.is_floating_point():
+        raise TypeError(f"{name} must be floating point, got {describe(logits)}")
+    if logits.ndim != 2 or logits.shape[1] == 0:
+        raise ValueError(f"{name} must have shape (samples, classes), got {describe(logits)}")
+    if logits.shape[0] == 0 and not allow_empty:
+        raise ValueError(f"{name} holds no samples: {describe(logits)}")
+
+
+def check_finite(tensor: Tensor, *, name: str = "logits") -> None:
+    """Raise if any entry is NaN or infinite, and say where the first one is."""
+    bad = ~torch.isfinite(tensor)
+    if bad.any():
+        first = tuple(bad.nonzero()[0].tolist())
+        raise ValueError(
+            f"{name} must be finite: {int(bad.sum())} of {tensor.numel()} entries are NaN or "
+            f"infinite, the first at index {first} is {tensor[first].item()}"
+        )
+
+
+def check_targets(targets: Tensor, logits: Tensor, *, values: bool = True) -> None:
+    """Raise unless `targets` holds one class index in [0, M) for each row of `logits`.
+
+    `values=False` leaves out the range check, which would force a device to synchronise.
+    """
+    if not isinstance(targets, Tensor):
+        raise TypeError(f"targets must be a torch.Tensor, got {type(targets).__name__}")
+    if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
+        raise TypeError(f"targets must be integer class indices, got {describe(targets)}")
+    if targets.shape != logits.shape[:1]:
+        raise ValueError(
+            f"targets must have shape ({logits.shape[0]},) to match logits of shape "
+            f"{tuple(logits.shape)}, got {describe(targets)}"
+        )
+    if values and targets.numel():
+        low, high = int(targets.min()), int(targets.max())
+        if low < 0 or high >= logits.shape[1]:
+            raise ValueError(
+                f"targets must lie in [0, {logits.shape[1]}) for {logits.shape[1]} classes, "
+                f"got values from {low} to {high}"
+            )
+
+
+def as_prior(
+    prior: PriorLike,
+    *,
+    classes: int | None = None,
+    like: Tensor | None = None,
+    values: bool = True,
+) -> Tensor:
+    """Return `prior` as a 1-D floating tensor after checking that it is a distribution.
+
+    Args:
+        prior: Class probabilities; zeros are allowed.
+        classes: Number of classes that it must have.
+        like: Tensor whose device the result takes; its dtype is taken if at least float32.
+        values: Also check the values: non-negative, finite, summing to one. Off in hot paths on
+            accelerators, where the check would force the device to synchronise.
+
+    Raises:
+        TypeError: The prior is not numeric.
+        ValueError: Wrong shape or length, a negative or non-finite entry, or a sum other than 1.
+
+    """
+    tensor = prior if isinstance(prior, Tensor) else torch.as_tensor(np.asarray(prior))
+    if tensor.is_complex() or tensor.dtype == torch.bool:
+        raise TypeError(f"prior must hold real numbers, got {describe(tensor)}")
+    if tensor.ndim != 1 or tensor.numel() == 0:
+        raise ValueError(f"prior must have shape (classes,), got {describe(tensor)}")
+    if classes is not None and tensor.numel() != classes:
+        raise ValueError(f"prior has {tensor.numel()} entries, but there are {classes} classes")
+    # Half-precision logits still meet a float32 prior: 1/1000 has three digits in bfloat16.
+    if like is not None:
+        dtype = like.dtype if like.dtype == torch.float64 else torch.float32
+    else:
+        dtype = tensor.dtype if tensor.is_floating_point() else torch.get_default_dtype()
+    device = tensor.device if like is None else like.device
+    checked = tensor
+    tensor = at_least_float32(tensor.to(device=device, dtype=dtype))
+    if values:
+        listed = checked.tolist()
+        shown = listed if len(listed) <= 10 else [*listed[:10], "..."]
+        if not torch.isfinite(tensor).all() or (tensor < 0).any():
+            raise ValueError(f"prior must be finite and non-negative, got {shown}")
+        total = float(checked.double().sum())
+        # Rounding each of M entries to the stored precision moves the sum by M eps / 2 at most.
+        precision = torch.finfo(checked.dtype).eps if checked.is_floating_point() else 0.0
+        if abs(total - 1) > max(1e-6, len(listed) * precision):
+            raise ValueError(f"prior must sum to 1, got a sum of {total:.8g} from {shown}")
+    return tensor
+
+
+def label_frequencies(targets: Tensor, classes: int) -> Tensor:
+    """Return the relative frequency of each class in `targets` (float64)."""
+    counts = torch.bincount(targets.reshape(-1).long(), minlength=classes)
+    return counts.double() / targets.numel()

@@ -1,0 +1,322 @@
+"""Real data, checked and split as the papers do, and embedded stand-ins that need no download.
+
+Real data is looked for under the folder that the environment variable `SOFTMI_DATA` names, else
+under `~/.cache/softmi`. What may be downloaded is (MNIST), with its checksum verified; for the
+rest the error says exactly what to put where.
+"""
+
+import gzip
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from sklearn.datasets import load_digits
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torchvision.datasets import MNIST
+from torchvision.datasets.utils import download_url
+
+
+def data_root() -> Path:
+    """Folder of the real data: `SOFTMI_DATA`, else `~/.cache/softmi`."""
+    return Path(os.environ.get("SOFTMI_DATA") or "~/.cache/softmi").expanduser()
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file, for provenance."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def first_per_class(
+    targets: Int[Tensor, " samples"], counts: Sequence[int]
+) -> Int[Tensor, " kept"]:
+    """Indices of the first `counts[k]` samples of each class k, in the order of the data.
+
+    A class with fewer samples gives all it has, as in the authors' code.
+
+    Raises:
+        ValueError: Negative counts, or targets without a count.
+
+    """
+    caps = torch.as_tensor(counts)
+    if caps.ndim != 1 or (caps < 0).any() or int(targets.max()) >= len(caps):
+        raise ValueError(
+            f"counts must be non-negative, one for each class in targets "
+            f"(0 to {int(targets.max())}), got {list(counts)}"
+        )
+    one_hot = torch.nn.functional.one_hot(targets.long(), len(caps))
+    rank = (one_hot.cumsum(0) * one_hot).sum(1)  # 1 for the first of its class, 2 for the second
+    return (rank <= caps[targets.long()]).nonzero().flatten()
+
+
+# --- Embedded: scikit-learn's digits, and scenes rendered from them ---------------------------
+
+
+def digits(
+    split: Literal["train", "test"], *, seed: int = 0
+) -> tuple[Float[Tensor, "samples 1 8 8"], Int[Tensor, " samples"]]:
+    """The 1,797 handwritten digits that come with scikit-learn, in [0, 1].
+
+    Two thirds train (1,198), one third test (599), split at random by `seed`; nothing is
+    downloaded.
+    """
+    bunch = load_digits()
+    order = torch.randperm(len(bunch.target), generator=torch.Generator().manual_seed(seed))
+    cut = 2 * len(order) // 3
+    chosen = {"train": order[:cut], "test": order[cut:]}[split]
+    images = torch.from_numpy(bunch.images).float()[:, None] / 16
+    return images[chosen], torch.from_numpy(bunch.target).long()[chosen]
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Images with one labelled object each, and where it is.
+
+    Attributes:
+        images: In [0, 1], shape (samples, channels, height, width).
+        targets: Class of the object, shape (samples,).
+        boxes: Its bounding box in pixels, x0 y0 x1 y1 with x1 and y1 exclusive, shape
+            (samples, 4).
+
+    """
+
+    images: Float[Tensor, "samples channels height width"]
+    targets: Int[Tensor, " samples"]
+    boxes: Float[Tensor, "samples 4"]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+def digit_scenes(
+    n: int,
+    generator: torch.Generator,
+    *,
+    split: Literal["train", "test"] = "train",
+    size: int = 48,
+    digit_size: tuple[int, int] = (14, 24),
+    distractors: int = 3,
+) -> Scenes:
+    """Render digits of random size and place on a noisy ground with fragments as distractors.
+
+    Each scene holds one digit of scikit-learn's set, scaled to a random side within
+    `digit_size`, and `distractors` small patches cut from digits, which tell little about the
+    class. The box encloses the pixels of the digit brighter than one eighth of the full range.
+
+    Raises:
+        ValueError: A digit that does not fit into the scene, or n < 1.
+
+    """
+    low, high = digit_size
+    if n < 1 or not 4 <= low <= high <= size or distractors < 0:
+        raise ValueError(
+            f"need n >= 1 and 4 <= digit sizes <= size, got n={n}, digit_size={digit_size}, "
+            f"size={size}, distractors={distractors}"
+        )
+    glyphs, labels = digits(split)
+
+    def integer(limit: int) -> int:
+        return int(torch.randint(limit, (), generator=generator))
+
+    images = 0.1 * torch.rand(n, 1, size, size, generator=generator)
+    targets = torch.empty(n, dtype=torch.long)
+    boxes = torch.empty(n, 4)
+    for i in range(n):
+        for _ in range(distractors):
+            patch = interpolate(glyphs[integer(len(glyphs))][None], (16, 16), mode="bilinear")[0]
+            cut = patch[:, 6:11, 6:11]
+            x, y = integer(size - 5 + 1), integer(size - 5 + 1)
+            images[i, :, y : y + 5, x : x + 5] = torch.maximum(
+                images[i, :, y : y + 5, x : x + 5], cut
+            )
+        chosen, side = integer(len(glyphs)), low + integer(high - low + 1)
+        glyph = interpolate(
+            glyphs[chosen][None], (side, side), mode="bilinear", align_corners=False
+        )[0]
+        x, y = integer(size - side + 1), integer(size - side + 1)
+        window = images[i, :, y : y + side, x : x + side]
+        images[i, :, y : y + side, x : x + side] = torch.maximum(window, glyph)
+        ys, xs = (glyph[0] > 1 / 8).nonzero(as_tuple=True)
+        targets[i] = labels[chosen]
+        boxes[i] = torch.stack([x + xs.min(), y + ys.min(), x + xs.max() + 1, y + ys.max() + 1])
+    return Scenes(images, targets, boxes)
+
+
+# --- MNIST ------------------------------------------------------------------------------------
+
+
+def mnist(
+    split: Literal["train", "test"], *, root: Path | None = None, download: bool = True
+) -> tuple[UInt8[Tensor, "samples 28 28"], Int[Tensor, " samples"]]:
+    """MNIST as published: 60,000 train or 10,000 test images, uint8.
+
+    Reads `<root>/MNIST/raw/*.gz`, verified against the checksums that torchvision publishes, and
+    downloads what is missing.
+
+    Args:
+        split: "train" or "test".
+        root: Data folder; None takes :func:`data_root`.
+        download: Fetch missing files.
+
+    Raises:
+        FileNotFoundError: A file is missing and `download` is off.
+        ValueError: A file does not have its published checksum.
+
+    """
+    folder = (data_root() if root is None else Path(root)) / "MNIST" / "raw"
+    prefix = {"train": "train", "test": "t10k"}[split]
+    arrays = []
+    for name, md5 in MNIST.resources:
+        if not name.startswith(prefix):
+            continue
+        path = folder / name
+        if not path.exists() and download:
+            _download(name, md5, folder)
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing; put MNIST's {name} (md5 {md5}) there")
+        content = path.read_bytes()
+        if (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
+            raise ValueError(f"{path} has md5 {found}, but MNIST's {name} has {md5}")
+        arrays.append(_read_idx(gzip.decompress(content)))
+    images, labels = sorted(arrays, key=lambda a: -a.ndim)
+    return images, labels.long()
+
+
+def _download(name: str, md5: str, folder: Path) -> None:
+    errors = []
+    for mirror in MNIST.mirrors:
+        try:
+            download_url(mirror + name, folder, name, md5)
+            return
+        except (OSError, RuntimeError) as error:
+            errors.append(f"{mirror}: {error}")
+    raise FileNotFoundError(f"could not download {name}: {'; '.join(errors)}")
+
+
+def _read_idx(content: bytes) -> Tensor:
+    """Parse MNIST's IDX format: two zeros, the type (8 = uint8), the rank, big-endian sizes."""
+    if content[:3] != b"\0\0\x08":
+        raise ValueError(f"not an IDX file of bytes: it starts with {content[:4]!r}")
+    rank = content[3]
+    shape = np.frombuffer(content, ">i4", count=rank, offset=4)
+    data = np.frombuffer(content, np.uint8, offset=4 + 4 * rank)
+    return torch.from_numpy(data.reshape(shape).copy())
+
+
+def paper_mnist_indices(
+    train_targets: Int[Tensor, " samples"],
+) -> tuple[Int[Tensor, " train"], Int[Tensor, " test"]]:
+    """The imbalanced MNIST split of Qin et al. (2019), as indices into MNIST's train part.
+
+    From the authors' code: of the first 40,000 images the first 300 of each even and 3,000 of
+    each odd digit train (16,500); of the next 10,000 the same caps give the test part (6,559:
+    300 of each even digit, all of the odd ones, since fewer than 3,000 exist).
+
+    Raises:
+        ValueError: Not the 60,000 labels of MNIST's train part.
+
+    """
+    if len(train_targets) != 60_000:
+        raise ValueError(f"need MNIST's 60,000 train labels, got {len(train_targets)}")
+    counts = [300, 3000] * 5
+    train = first_per_class(train_targets[:40_000], counts)
+    test = 40_000 + first_per_class(train_targets[40_000:50_000], counts)
+    return train, test
+
+
+# --- CUB-200-2011 -----------------------------------------------------------------------------
+
+
+class CUB:
+    """CUB-200-2011 (Wah et al. 2011), all 200 classes or a subset, with its bounding boxes.
+
+    Reads `CUB_200_2011/` (the original folder) or a tar of it, without extracting anything.
+    Images are resized to `size` x `size` (aspect not kept, as in weakly supervised localisation)
+    and boxes with them.
+
+    Attributes:
+        targets: Class index from 0, shape (images,).
+        is_train: The official split, shape (images,).
+        boxes: x0 y0 x1 y1 in the resized image, x1 and y1 exclusive, clipped to it.
+        classes: Number of classes present.
+
+    Args:
+        path: The folder or tar; None looks under :func:`data_root`.
+        size: Side of the returned images.
+
+    Raises:
+        FileNotFoundError: Nothing there; the message says what to put where.
+
+    """
+
+    NAMES = ("CUB_200_2011", "CUB_200_2011.tgz", "CUB_200_2011_c50_s224.tar")
+
+    def __init__(self, path: Path | None = None, *, size: int = 224) -> None:
+        if path is None:
+            found = [data_root() / n for n in self.NAMES if (data_root() / n).exists()]
+            if not found:
+                raise FileNotFoundError(
+                    f"no CUB-200-2011 under {data_root()}: put the folder CUB_200_2011 or its "
+                    f"archive there (one of {', '.join(self.NAMES)}), or set SOFTMI_DATA"
+                )
+            path = found[0]
+        self.path, self.size = Path(path), size
+        self._members: dict[str, bytes] | None = None
+        if self.path.is_file():
+            self._members = _read_tar(self.path)
+        self.names = [row[1] for row in self._table("images.txt")]
+        self.targets = torch.tensor([int(r[1]) for r in self._table("image_class_labels.txt")]) - 1
+        self.classes = len(self.targets.unique())
+        self.is_train = torch.tensor([r[1] == "1" for r in self._table("train_test_split.txt")])
+        xywh = torch.tensor([[float(v) for v in r[1:]] for r in self._table("bounding_boxes.txt")])
+        scale = size / self._sizes()
+        box = torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], dim=1) * scale.repeat(1, 2)
+        self.boxes = box.clamp(0, size)  # two official boxes run past the edge
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> tuple[Float[Tensor, "3 size size"], int]:
+        """Return image `index`, RGB in [0, 1], and its class."""
+        image = self._open(index).convert("RGB").resize((self.size, self.size), resample=2)
+        array = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        return array.float() / 255, int(self.targets[index])
+
+    def _open(self, index: int):
+        from PIL import Image
+
+        return Image.open(io.BytesIO(self._bytes(f"images/{self.names[index]}")))
+
+    def _bytes(self, name: str) -> bytes:
+        if self._members is not None:
+            return self._members[name]
+        return (self.path / name).read_bytes()
+
+    def _table(self, name: str) -> list[list[str]]:
+        return [line.split() for line in self._bytes(name).decode().splitlines() if line.strip()]
+
+    def _sizes(self) -> Float[Tensor, "images 2"]:
+        """Width and height of each stored image."""
+        try:
+            return torch.tensor([[float(v) for v in r[1:]] for r in self._table("sizes.txt")])
+        except (KeyError, FileNotFoundError):  # the original archive has no such table
+            return torch.tensor([self._open(i).size for i in range(len(self))]).float()
+
+
+def _read_tar(path: Path) -> dict[str, bytes]:
+    """Regular files of an archive by their path below its top folder; nothing is extracted."""
+    members = {}
+    with tarfile.open(path) as archive:
+        for member in archive:
+            if member.isfile() and (file := archive.extractfile(member)) is not None:
+                members[member.name.removeprefix("./").split("/", 1)[-1]] = file.read()
+    return members

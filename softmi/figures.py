@@ -1,0 +1,79 @@
+"""The look of the book's figures: one colour a method, readable in light and dark, safe for all.
+
+Needs seaborn and matplotlib (the `book` extra).
+"""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: told apart in every common form of colour blindness.
+_BLUE, _ORANGE, _GREEN, _RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+_SKY, _PINK, _GREY, _YELLOW = "#56B4E9", "#CC79A7", "#7A7A7A", "#B8A800"
+
+METHOD_COLOURS = {
+    "truth": "#444444",
+    "PC-softmax": _BLUE,
+    "softmax": _ORANGE,
+    "softmax + H(Y)": _ORANGE,
+    "softmax + log M": _RED,
+    "post-hoc": _GREEN,
+    "CAM": _GREY,
+    "infoCAM": _BLUE,
+    "infoCAM+": _SKY,
+    "rivals": _PINK,
+    "centred box": _YELLOW,
+    "true box": _GREEN,
+}
+
+
+def colour(method: str) -> str:
+    """Colour of a method, the same in every figure of the book.
+
+    Raises:
+        KeyError: A method without a colour; the message lists those that have one.
+
+    """
+    try:
+        return METHOD_COLOURS[method]
+    except KeyError:
+        raise KeyError(f"no colour for {method!r}; known: {sorted(METHOD_COLOURS)}") from None
+
+
+def use_style() -> None:
+    """Set the book's style: white card, no frame, text of at least nine points at 720 pixels."""
+    sns.set_theme(
+        context="notebook",
+        style="whitegrid",
+        rc={
+            "figure.figsize": (7.2, 3.6),
+            "figure.dpi": 100,
+            "savefig.dpi": 100,
+            "figure.constrained_layout.use": True,
+            "font.size": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlelocation": "left",
+            "axes.titlesize": 11,
+            "legend.frameon": False,
+            "svg.hashsalt": "softmi",  # the same figure gives the same file
+        },
+    )
+
+
+def label_line(axes: Axes, x: float, y: float, method: str, **text: object) -> None:
+    """Write a method's name beside its line, in its colour."""
+    axes.annotate(method, (x, y), xytext=(4, 0), textcoords="offset points", va="center",
+                  color=colour(method), **text)  # fmt: skip
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Save a figure without a date in it, so that the same figure gives the same file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+    figure.savefig(path, metadata=metadata, bbox_inches="tight")
+    plt.close(figure)
+    return path

@@ -1,0 +1,319 @@
+r"""Information quantities as pure functions of a classifier's logits. Everything is in nats.
+
+The chain of ideas, in the notation used throughout (M classes, prior :math:`\pi_k = p(Y=k)`,
+logits :math:`f_k(x)`):
+
+.. math::
+    I(X;Y) = H(Y) - H(Y \mid X) \ge H(Y) - \mathrm{CE},
+    \qquad \mathrm{CE} = -\mathbb{E} \log \mathrm{softmax}(f(X))_Y .
+
+The gap is :math:`\mathbb{E}_x \mathrm{KL}(p(y|x) \,\|\, q(y|x))`, so that training with
+cross-entropy tightens a lower bound on the mutual information between input and label.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.special import entr, ndtri
+
+from softmi._validation import (
+    PriorLike,
+    as_prior,
+    at_least_float32,
+    check_finite,
+    check_logits,
+    check_targets,
+    label_frequencies,
+)
+
+
+def entropy(prior: PriorLike) -> Float[Tensor, ""]:
+    r"""Shannon entropy of a distribution over classes, in nats.
+
+    .. math:: H(Y) = -\sum_k \pi_k \log \pi_k, \qquad 0 \log 0 := 0
+
+    It is the ceiling of every classifier-based estimate: :math:`I(X;Y) \le H(Y) \le \log M`.
+
+    Args:
+        prior: Class probabilities :math:`\pi`, shape (classes,).
+
+    Raises:
+        ValueError: `prior` is not a distribution.
+
+    Example:
+        >>> round(entropy([0.5, 0.25, 0.25]).item(), 4)  # 1.5 bits
+        1.0397
+
+    """
+    return entr(as_prior(prior)).sum()
+
+
+def pointwise_mutual_information(
+    logits: Float[Tensor, "batch classes"], prior: PriorLike, *, prior_corrected: bool = False
+) -> Float[Tensor, "batch classes"]:
+    r"""Pointwise mutual information between each input and each label, in nats.
+
+    .. math::
+        \mathrm{PMI}(x; y) = \log \frac{p(y \mid x)}{p(y)} \approx
+        \begin{cases}
+        \log \mathrm{softmax}(f(x))_y - \log \pi_y & \text{plain cross-entropy} \\
+        \log \frac{\exp f_y(x)}{\sum_k \pi_k \exp f_k(x)} & \text{prior-corrected}
+        \end{cases}
+
+    The two cases are one: the second is the first on the logits :math:`f + \log \pi`
+    (Qin et al. 2019, PC-softmax; identity derived in the first chapter of the book).
+
+    Args:
+        logits: :math:`f_k(x)`, shape (batch, classes).
+        prior: Class probabilities :math:`\pi` that the network was trained under.
+        prior_corrected: True if the logits come from a network trained with
+            :func:`softmi.pc_cross_entropy` (logits :math:`\approx \log p(x|y) + c(x)`), False
+            for plain cross-entropy (logits :math:`\approx \log p(y|x) + c(x)`).
+
+    Returns:
+        Shape (batch, classes), in float32 or, for float64 logits, float64. With plain logits the
+        column of a class of zero prior is infinite; with prior-corrected ones it is finite.
+
+    Raises:
+        TypeError: Logits that are not floating point.
+        ValueError: Wrong shapes, empty or non-finite logits, a prior that is no distribution.
+
+    """
+    check_logits(logits)
+    check_finite(logits)
+    logits = at_least_float32(logits)
+    log_prior = as_prior(prior, classes=logits.shape[1], like=logits).log()
+    if prior_corrected:
+        return logits - torch.logsumexp(logits + log_prior, dim=1, keepdim=True)
+    return torch.log_softmax(logits, dim=1) - log_prior
+
+
+@dataclass(frozen=True)
+class MutualInformationEstimate:
+    r"""An estimate of :math:`I(X;Y)` with its uncertainty. Values are in nats unless `unit` says
+    "bits".
+
+    Attributes:
+        value: The estimate: mean of the pointwise mutual information of the scored samples.
+        standard_error: Of `value`; infinite for a single sample.
+        low: Lower end of the normal-theory confidence interval.
+        high: Upper end of that interval.
+        label_entropy: :math:`H(Y)` under the prior in use: no mutual information exceeds it.
+        n_samples: Number of samples scored.
+        unit: "nats" or "bits".
+        pointwise: The summands, shape (samples,): :math:`\log q(y_i|x_i) - \log \pi_{y_i}`, in
+            nats whatever `unit` says.
+
+    """
+
+    value: float
+    standard_error: float
+    low: float
+    high: float
+    label_entropy: float
+    n_samples: int
+    unit: str = "nats"
+    pointwise: Float[Tensor, " samples"] = field(
+        repr=False, compare=False, default_factory=lambda: torch.empty(0)
+    )
+    _log_prior_at_targets: Float[Tensor, " samples"] = field(
+        repr=False, compare=False, default_factory=lambda: torch.empty(0)
+    )
+    _prior: Float[Tensor, " classes"] = field(
+        repr=False, compare=False, default_factory=lambda: torch.empty(0)
+    )
+    _prior_is_known: bool = field(repr=False, compare=False, default=False)
+
+    def __float__(self) -> float:
+        return self.value
+
+    def in_bits(self) -> "MutualInformationEstimate":
+        """Return the same estimate in bits (1 bit = log 2 nats)."""
+        if self.unit == "bits":
+            return self
+        nats = ("value", "standard_error", "low", "high", "label_entropy")
+        return replace(
+            self, unit="bits", **{name: getattr(self, name) / math.log(2) for name in nats}
+        )
+
+    def certified_lower_bound(self, delta: float = 0.05, *, epsilon: float = 1e-3) -> float:
+        r"""A number that is below the true :math:`I(X;Y)` with probability at least 1 - delta.
+
+        It holds for any classifier that has not seen the scored samples, however badly it is
+        calibrated, and for any sample size: no normal approximation. The classifier is mixed
+        with the uniform distribution, :math:`q_\epsilon = (1-\epsilon) q + \epsilon / M`, so that
+        its log-loss is at most :math:`B = \log(M / \epsilon)`. Let :math:`Z_i = \log
+        q_\epsilon(y_i | x_i) - \log \pi_{y_i}`, n the number of samples.
+
+        With a known prior (given to :func:`mutual_information`) this is the empirical Bernstein
+        bound (Maurer and Pontil 2009, theorem 4), with :math:`V` the sample variance of Z and
+        :math:`R = B + \log(\pi_{\max} / \pi_{\min})` its range:
+
+        .. math:: \bar Z - \sqrt{\frac{2 V \log(2/\delta)}{n}} - \frac{7 R \log(2/\delta)}{3(n-1)}
+
+        With the prior estimated from the labels it is McDiarmid's bound: replacing one sample
+        moves the plug-in entropy by at most :math:`(\log n + 1)/n`, whose mean is below
+        :math:`H(Y)`, and the mean log-loss by at most :math:`B/n`:
+
+        .. math:: \bar Z - (B + \log n + 1) \sqrt{\log(1/\delta) / (2n)}
+
+        The distribution-free limit of McAllester and Stratos (2020), no such bound above
+        O(log n), does not bite for labels, since :math:`I \le \log M`.
+
+        Args:
+            delta: Probability with which the bound may fail, in (0, 1).
+            epsilon: Weight of the uniform distribution, in (0, 1); fixed before the data is seen.
+
+        Returns:
+            The bound in the unit of this estimate; negative when it says nothing.
+
+        Raises:
+            ValueError: `delta` or `epsilon` outside (0, 1), or fewer than two samples.
+
+        """
+        if not 0 < delta < 1 or not 0 < epsilon < 1:
+            raise ValueError(f"delta and epsilon must be in (0, 1), got {delta} and {epsilon}")
+        n = self.n_samples
+        if n < 2:
+            raise ValueError(f"a certified bound needs at least two samples, got {n}")
+        classes = self._prior.numel()
+        log_q = self.pointwise + self._log_prior_at_targets
+        mixed = torch.logaddexp(
+            log_q + math.log1p(-epsilon), torch.full_like(log_q, math.log(epsilon / classes))
+        )
+        z = mixed - self._log_prior_at_targets
+        log_loss_bound = math.log(classes / epsilon)
+        if self._prior_is_known:
+            support = self._prior[self._prior > 0]
+            spread = log_loss_bound + float((support.max() / support.min()).log())
+            term = math.log(2 / delta)
+            slack = math.sqrt(2 * float(z.var()) * term / n) + 7 * spread * term / (3 * (n - 1))
+        else:
+            slack = (log_loss_bound + math.log(n) + 1) * math.sqrt(math.log(1 / delta) / (2 * n))
+        bound = float(z.mean()) - slack
+        return bound / math.log(2) if self.unit == "bits" else bound
+
+
+def mutual_information(
+    logits: Float[Tensor, "batch classes"],
+    targets: Int[Tensor, " batch"],
+    prior: PriorLike | None = None,
+    *,
+    prior_corrected: bool = False,
+    confidence: float = 0.95,
+) -> MutualInformationEstimate:
+    r"""Estimate :math:`I(X;Y)` from a classifier's logits on samples that it was not trained on.
+
+    .. math::
+        \hat I = \frac{1}{N} \sum_{i=1}^{N} \bigl[ \log q(y_i | x_i) - \log \pi_{y_i} \bigr]
+        = H(Y) - \mathrm{CE}, \qquad
+        q(\cdot | x) = \mathrm{softmax}(f(x) \;[+ \log \pi \text{ if prior-corrected}])
+
+    In expectation it is a lower bound, low by :math:`\mathbb{E}\,\mathrm{KL}(p(y|x) \| q(y|x))`:
+    what the classifier has not learnt, and its miscalibration. On training samples it is no
+    bound at all: a network that memorises random labels reports :math:`H(Y)`.
+
+    Departs from Qin et al. (2019), whose code adds :math:`\log M` to the plain softmax on skewed
+    data too; that over-counts by :math:`\log M - H(Y)`. The two agree for a uniform prior.
+
+    Args:
+        logits: :math:`f_k(x_i)`, shape (batch, classes); any floating dtype, accumulated in
+            float64.
+        targets: Labels :math:`y_i`, integers in [0, classes), shape (batch,).
+        prior: Class probabilities :math:`\pi`; None takes the label frequencies of `targets`.
+            A prior-corrected network should be given the prior that it was trained with if
+            that differs from the frequencies in `targets` only by sampling.
+        prior_corrected: True for logits trained with :func:`softmi.pc_cross_entropy`, False for
+            plain cross-entropy.
+        confidence: Coverage of the interval (low, high), in (0, 1).
+
+    Returns:
+        The estimate, its standard error (standard deviation of the summands over
+        :math:`\sqrt N`) and its interval.
+
+    Raises:
+        TypeError: Logits not floating point, or targets not integers.
+        ValueError: Shapes that do not match, no samples, NaN or infinite logits, targets out of
+            range or of zero prior, a prior that is no distribution.
+
+    Example:
+        >>> logits = torch.tensor([[9.0, 0.0], [0.0, 9.0]]).repeat(50, 1)
+        >>> targets = torch.tensor([0, 1]).repeat(50)
+        >>> estimate = mutual_information(logits, targets)
+        >>> round(estimate.value, 3), round(estimate.in_bits().value, 3)
+        (0.693, 1.0)
+
+    """
+    check_logits(logits)
+    check_finite(logits)
+    check_targets(targets, logits)
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be in (0, 1), got {confidence}")
+    logits, targets = logits.detach().double(), targets.detach().long()
+    n, classes = logits.shape
+    known = prior is not None
+    pi = as_prior(
+        label_frequencies(targets, classes) if prior is None else prior,
+        classes=classes,
+        like=logits,
+    ).double()
+    log_prior_at_targets = pi.log()[targets]
+    if torch.isinf(log_prior_at_targets).any():
+        impossible = targets[torch.isinf(log_prior_at_targets)].unique().tolist()
+        raise ValueError(f"targets contain classes of zero prior: {impossible}")
+    adjusted = logits + pi.log() if prior_corrected else logits
+    log_q = -torch.nn.functional.cross_entropy(adjusted, targets, reduction="none")
+    pointwise = log_q - log_prior_at_targets
+
+    value = float(pointwise.mean())
+    standard_error = float(pointwise.std()) / math.sqrt(n) if n > 1 else math.inf
+    z = float(ndtri(torch.tensor((1 + confidence) / 2, dtype=torch.float64)))
+    return MutualInformationEstimate(
+        value=value,
+        standard_error=standard_error,
+        low=value - z * standard_error,
+        high=value + z * standard_error,
+        label_entropy=float(entr(pi).sum()),
+        n_samples=n,
+        pointwise=pointwise,
+        _log_prior_at_targets=log_prior_at_targets,
+        _prior=pi,
+        _prior_is_known=known,
+    )
+
+
+def conditional_mutual_information(
+    logits: Float[Tensor, "batch classes"], targets: Int[Tensor, " batch"]
+) -> Float[Tensor, ""]:
+    r"""Concentration of a classifier's outputs within each class, in nats.
+
+    .. math::
+        I(X; \hat Y \mid Y) = \frac{1}{N} \sum_{i=1}^{N}
+        \mathrm{KL}\bigl(P_{x_i} \,\|\, Q^{y_i}\bigr), \qquad
+        Q^y = \frac{1}{N_y} \sum_{i: y_i = y} P_{x_i},
+
+    with :math:`P_x = \mathrm{softmax}(f(x))` the output distribution and :math:`Q^y` the centroid
+    of class y (Yang et al. 2023, arXiv 2309.09123, CMI). A property of the model's outputs: zero
+    when all inputs of a class give the same output, and no estimate of :math:`I(X;Y)`.
+
+    Args:
+        logits: Shape (batch, classes).
+        targets: Labels that define the groups, shape (batch,).
+
+    Raises:
+        TypeError: Logits not floating point, or targets not integers.
+        ValueError: Shapes that do not match, no samples, non-finite logits, targets out of range.
+
+    """
+    check_logits(logits)
+    check_finite(logits)
+    check_targets(targets, logits)
+    log_p = torch.log_softmax(at_least_float32(logits), dim=1)
+    membership = torch.nn.functional.one_hot(targets.long(), logits.shape[1]).to(log_p.dtype)
+    counts = membership.sum(0).clamp(min=1)
+    centroids = (membership.T @ log_p.exp()) / counts[:, None]  # (classes, classes)
+    divergence = log_p.exp() * log_p - torch.xlogy(log_p.exp(), centroids[targets.long()])
+    return divergence.sum(1).mean()

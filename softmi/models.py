@@ -1,0 +1,141 @@
+"""Small networks of the experiments, and frozen backbones; image models give logits and maps."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from softmi.datasets import data_root, sha256
+
+
+class MLP(nn.Module):
+    """The authors' network for the synthetic task: D-100-100-100-M with ReLU.
+
+    Layers are named as in the checkpoints that they released, which load into it.
+    """
+
+    def __init__(self, inputs: int, classes: int, hidden: int = 100) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(inputs, hidden)
+        self.fc2 = nn.Linear(hidden, hidden)
+        self.fc3 = nn.Linear(hidden, hidden)
+        self.fc4 = nn.Linear(hidden, classes)
+
+    def forward(self, x: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch classes"]:
+        """Return logits."""
+        x = F.relu(self.fc1(x))
+        x = F.relu(self.fc2(x))
+        x = F.relu(self.fc3(x))
+        return self.fc4(x)
+
+
+class LeNet(nn.Module):
+    """The authors' MNIST network: 5x5 convolutions of 20 and 50 channels, then 500, then M.
+
+    Works on any square image of at least 16 pixels; 28 gives the paper's 800-500-10 head.
+    """
+
+    def __init__(self, side: int = 28, classes: int = 10) -> None:
+        super().__init__()
+        if side < 16:
+            raise ValueError(f"images must be at least 16 pixels wide, got {side}")
+        self.conv1 = nn.Conv2d(1, 20, 5)
+        self.conv2 = nn.Conv2d(20, 50, 5)
+        after = ((side - 4) // 2 - 4) // 2
+        self.fc1 = nn.Linear(50 * after * after, 500)
+        self.fc2 = nn.Linear(500, classes)
+
+    def forward(self, x: Float[Tensor, "batch 1 side side"]) -> Float[Tensor, "batch classes"]:
+        """Return logits."""
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return self.fc2(F.relu(self.fc1(x.flatten(1))))
+
+
+class GAPNet(nn.Module):
+    """A small convolutional network with global average pooling and a linear head.
+
+    Four 3x3 convolutions with batch normalisation, two of them followed by pooling: maps have a
+    quarter of the image's side. What class activation maps need and little more.
+    """
+
+    def __init__(self, classes: int, channels: int = 1, width: int = 32) -> None:
+        super().__init__()
+
+        def block(inputs: int, outputs: int) -> list[nn.Module]:
+            convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+            return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+        self.features = nn.Sequential(
+            *block(channels, width),
+            nn.MaxPool2d(2),
+            *block(width, 2 * width),
+            nn.MaxPool2d(2),
+            *block(2 * width, 2 * width),
+            *block(2 * width, 2 * width),
+        )
+        self.head = nn.Linear(2 * width, classes)
+
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"]
+    ) -> tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch features h w"]]:
+        """Return logits and the feature maps before pooling."""
+        maps = self.features(x)
+        return self.head(maps.mean(dim=(2, 3))), maps
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen feature extractor and what a result must say about it.
+
+    Attributes:
+        module: Maps images in [0, 1] to feature maps (batch, channels, h, w); in eval mode.
+        weights: Name of the weights.
+        checksum: SHA-256 of the file, or of the published name where torchvision checks it.
+
+    """
+
+    module: nn.Module
+    weights: str
+    checksum: str
+
+
+class _Normalise(nn.Module):
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(std)[:, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+def mobilenet_v2_features(data: Path | None = None) -> Backbone:
+    """MobileNetV2 up to its last feature map (1,280 channels, 1/32 of the side), frozen.
+
+    Takes `<data>/checkpoints/mobilenet_v2-coral_qat_dequant.pth` where it exists (Google's ImageNet
+    weights: inputs scaled to [-1, 1], stride-2 convolutions padded at the bottom right as
+    TensorFlow does), else the weights that torchvision publishes, which it downloads and checks.
+    """  # noqa: E501 - a file name
+    from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
+
+    path = (data or data_root()) / "checkpoints" / "mobilenet_v2-coral_qat_dequant.pth"
+    if path.exists():
+        network = mobilenet_v2()
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
+                layer.padding = (0, 0)
+                layer.register_forward_pre_hook(lambda _, x: (F.pad(x[0], (0, 1, 0, 1)),))
+        normalise = _Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        weights, checksum = path.stem, sha256(path)
+    else:
+        published = MobileNet_V2_Weights.IMAGENET1K_V2
+        network = mobilenet_v2(weights=published)
+        normalise = _Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        weights, checksum = f"torchvision {published}", published.url.rsplit("-", 1)[-1]
+    module = nn.Sequential(normalise, network.features).eval().requires_grad_(False)
+    return Backbone(module, weights, checksum)

@@ -1,0 +1,178 @@
+"""One seeded training loop on Lightning Fabric, for every experiment of the book."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+from tqdm.auto import tqdm
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+
+class TensorBatches(TensorDataset):
+    """A `TensorDataset` that hands out a whole batch at a time: no copy sample by sample."""
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, ...]:
+        """Return the samples of `indices`, stacked; DataLoader calls this where it exists."""
+        chosen = torch.as_tensor(indices)
+        return tuple(tensor[chosen] for tensor in self.tensors)
+
+
+def loader(
+    dataset: Dataset, batch_size: int, *, shuffle: bool = False, seed: int = 0
+) -> DataLoader:
+    """Return a DataLoader whose order depends on `seed` alone."""
+    whole = isinstance(dataset, TensorBatches)
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        generator=torch.Generator().manual_seed(seed),
+        collate_fn=(lambda batch: batch) if whole else None,
+    )
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and PyTorch, for the initial weights of a network."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - other libraries draw from the global state
+    torch.manual_seed(seed)
+
+
+@dataclass
+class History:
+    """What a run did: mean training loss of each epoch, and what `after_epoch` returned."""
+
+    losses: list[float] = field(default_factory=list)
+    records: list[dict[str, float]] = field(default_factory=list)
+
+
+def fit(
+    model: nn.Module,
+    dataset: Dataset,
+    loss: LossFunction,
+    *,
+    epochs: int,
+    batch_size: int,
+    optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
+    scheduler: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+    | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "32-true",
+    fabric: Fabric | None = None,
+    checkpoint: Path | None = None,
+    after_epoch: Callable[[nn.Module, int], dict[str, float]] | None = None,
+    progress: bool = False,
+) -> History:
+    """Train `model` in place, the same way for the same seed.
+
+    Several devices or machines: start the script with `fabric run` or `torchrun` and pass a
+    `Fabric`, or none to take what the launcher set. The effective batch is then batch_size times
+    the number of processes.
+
+    Args:
+        model: Gives logits, or a tuple that starts with them.
+        dataset: Pairs of input and label; :class:`TensorBatches` for data in memory.
+        loss: Function of logits and labels, or a module, whose buffers follow the device.
+        epochs: Passes over the data.
+        batch_size: Samples in a step, on each process.
+        optimizer: From parameters to optimiser, such as `lambda p: torch.optim.Adam(p, lr=1e-3)`.
+        scheduler: From optimiser to learning-rate schedule, stepped after each batch.
+        seed: Of the order of the data and of dropout. Initial weights are the caller's: see
+            :func:`seed_everything`.
+        device: "auto", "cpu", "cuda" and so on: Fabric's accelerator.
+        precision: Fabric's precision: "32-true", "bf16-mixed", "16-mixed", ...
+        fabric: Use this one; `device` and `precision` are then not used.
+        checkpoint: File to save to after each epoch, and to resume from if it exists.
+        after_epoch: Called with model and epoch; its dictionary is kept in the history.
+        progress: Show a bar, on the first process only.
+
+    Raises:
+        ValueError: No epochs, an empty data set, or a loss that is no longer finite.
+
+    """
+    if epochs < 1 or batch_size < 1 or len(dataset) == 0:
+        raise ValueError(
+            f"need epochs >= 1, batch_size >= 1 and data, got epochs={epochs}, "
+            f"batch_size={batch_size} and {len(dataset)} samples"
+        )
+    fabric = fabric or Fabric(accelerator=device, devices="auto" if device == "cuda" else 1,
+                              precision=precision)  # fmt: skip
+    fabric.launch()
+    optimiser = optimizer(list(model.parameters()))
+    schedule = scheduler(optimiser) if scheduler else None
+    wrapped, optimiser = fabric.setup(model, optimiser)
+    if isinstance(loss, nn.Module):
+        loss = loss.to(fabric.device)
+    batches = fabric.setup_dataloaders(loader(dataset, batch_size, shuffle=True, seed=seed))
+
+    history, start = History(), 0
+    state = {"model": wrapped, "optimizer": optimiser}
+    if checkpoint is not None and Path(checkpoint).exists():
+        rest = fabric.load(checkpoint, state, weights_only=True)
+        start = rest["epoch"]
+        history = History(rest["losses"], rest["records"])
+        if schedule is not None:
+            schedule.load_state_dict(rest["schedule"])
+
+    bar = tqdm(
+        range(start, epochs), disable=not (progress and fabric.is_global_zero), unit="epoch"
+    )
+    for epoch in bar:
+        # Seeded by epoch, so that a resumed run sees the batches that it would have seen.
+        torch.manual_seed(hash((seed, epoch)) % 2**63)
+        if batches.generator is not None:
+            batches.generator.manual_seed(hash((seed, epoch)) % 2**63)
+        wrapped.train()
+        total, count = torch.zeros((), device=fabric.device), 0
+        for inputs, targets in batches:
+            optimiser.zero_grad(set_to_none=True)
+            output = wrapped(inputs)
+            logits = output[0] if isinstance(output, tuple) else output
+            value = loss(logits, targets)
+            fabric.backward(value)
+            optimiser.step()
+            if schedule is not None:
+                schedule.step()
+            total += value.detach() * len(targets)
+            count += len(targets)
+        mean = float(fabric.all_reduce(total / count))
+        if not np.isfinite(mean):
+            raise ValueError(f"the loss is {mean} in epoch {epoch}: the run has diverged")
+        history.losses.append(mean)
+        bar.set_postfix(loss=f"{mean:.4f}")
+        if after_epoch is not None:
+            wrapped.eval()
+            history.records.append(after_epoch(model, epoch))
+        if checkpoint is not None:
+            extra = {"epoch": epoch + 1, "losses": history.losses, "records": history.records}
+            if schedule is not None:
+                extra["schedule"] = schedule.state_dict()
+            partial = Path(checkpoint).with_suffix(".partial")
+            fabric.save(partial, {**state, **extra})
+            if fabric.is_global_zero:
+                partial.replace(checkpoint)  # an interrupted save leaves the last good one
+    model.eval()
+    return history
+
+
+@torch.no_grad()
+def predict_logits(
+    model: nn.Module, inputs: Tensor, *, batch_size: int = 1024, device: str = "cpu"
+) -> Tensor:
+    """Return the logits of `inputs` in eval mode, on the CPU; the model's mode is restored."""
+    was_training = model.training
+    model.eval().to(device)
+    parts = []
+    for batch in inputs.split(batch_size):
+        output = model(batch.to(device))
+        parts.append((output[0] if isinstance(output, tuple) else output).cpu())
+    model.train(was_training)
+    return torch.cat(parts)

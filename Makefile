@@ -1,0 +1,76 @@
+# Two commands: `make book` and `make test`. Each makes .venv from requirements.lock on first use.
+#   make test ENV=             use the active Python, for containers and conda
+#   make book PYTHON=python3.12   make .venv with another Python
+ENV     = .venv
+PYTHON ?= python3
+NB     ?=
+JOBS   ?= 1
+PY      = $(if $(ENV),$(ENV)/bin/python,$(PYTHON))
+BOOK    = $(if $(ENV),$(ENV)/bin/)jupyter-book
+READY   = $(if $(ENV),$(ENV)/.softmi-ready)
+# Fewer notes that nobody acts on.
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export JUPYTER_PLATFORM_DIRS = 1
+export PYDEVD_DISABLE_FILE_VALIDATION = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help env book test notebooks full bench lint serve clean lock
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(READY) ## make .venv from requirements.lock (the other targets do it by themselves)
+
+CHECK_PYTHON = @$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("softmi needs \
+	Python 3.11 or newer, and $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12" \
+	% sys.version_info[:2])'
+
+# An attempt that was cut short leaves .unfinished behind, and the next one starts from nothing.
+$(ENV)/.softmi-ready: requirements.lock pyproject.toml
+	$(CHECK_PYTHON)
+	@test ! -e $(ENV)/.unfinished || rm -rf $(ENV)
+	@echo "Making the environment in $(ENV) from requirements.lock: once, some minutes."
+	@mkdir -p $(ENV) && touch $(ENV)/.unfinished
+	$(PYTHON) -m venv $(ENV)
+	$(ENV)/bin/python -m pip install --requirement requirements.lock
+	$(ENV)/bin/python -m pip install --no-deps --no-build-isolation --editable .
+	@rm $(ENV)/.unfinished && touch $@
+
+book: $(READY) ## run the notebooks that are out of date, then build the book
+	$(PY) -m tools.run_notebooks --jobs $(JOBS)
+	$(PY) -m tools.build_pages
+	@$(PY) -c 'import jupyter_book as b; b.__version__.startswith("1.") or exit("needs Jupyter Book 1")'
+	@rm -f _build/html/index.html
+	$(BOOK) build . --all -n -W --keep-going
+	@test -s _build/html/index.html || { echo "The build left no _build/html/index.html"; exit 1; }
+	@echo "Book: $(CURDIR)/_build/html/index.html"
+
+test: $(READY) ## check everything: library, claims, notebooks and their outputs
+	$(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+	@echo "Tests: passed"
+
+notebooks: $(READY) ## run all notebooks anew in the smoke profile (NB=05 for one)
+	$(PY) -m tools.run_notebooks $(NB) --force --jobs $(JOBS)
+	@echo "Notebooks: $(CURDIR)/notebooks"
+
+full: $(READY) ## run the notebooks on the full data under SOFTMI_DATA (NB=05 for one)
+	$(PY) -m tools.run_notebooks $(NB) --profile full --jobs $(JOBS)
+	@echo "Results: $(CURDIR)/results"
+
+bench: $(READY) ## measure speed and accuracy beside other packages
+	$(PY) benchmarks/run.py
+
+lint: $(READY) ## check the style of the code
+	$(PY) -m ruff check .
+
+serve: $(READY) ## show the built book at http://localhost:8000
+	$(PY) -m http.server --directory _build/html --bind 127.0.0.1 8000
+
+lock: ## write requirements.lock anew, with the newest versions that pyproject.toml allows
+	$(CHECK_PYTHON)
+	rm -rf _build/lock && $(PYTHON) -m venv _build/lock
+	_build/lock/bin/python -m pip install --editable '.[book,test]'
+	_build/lock/bin/python -m tools.write_lock
+
+clean: ## remove what was built (the environment stays: rm -r .venv)
+	rm -rf _build book/_generated results/smoke build *.egg-info .pytest_cache .ruff_cache

@@ -12,7 +12,7 @@ PC-softmax loss, balanced softmax, logit adjustment    :func:`pc_cross_entropy`,
                                                        :class:`PCSoftmaxLoss`
 post-hoc logit adjustment, post-compensated softmax    :func:`adjust_logits`
 the synthetic task                                     :class:`GaussianClasses`
-CAM, infoCAM, infoCAM+, FinerCAM's contrast            :func:`class_activation_map`
+CAM, infoCAM, infoCAM+, Finer-CAM's contrast            :func:`class_activation_map`
 the region R of infoCAM (window sum)                   :func:`window_sum`
 box of a map, IoU                                      :func:`boxes_from_score_maps`,
                                                        :func:`box_iou`

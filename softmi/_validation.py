@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-PriorLike = Tensor | np.ndarray | Sequence[float]
+# int beside float: run-time checkers do not take one for the other, and class counts are integers.
+PriorLike = Tensor | np.ndarray | Sequence[float | int]
 
 
 def describe(tensor: Tensor) -> str:
@@ -99,7 +100,7 @@ def as_prior(
     else:
         dtype = tensor.dtype if tensor.is_floating_point() else torch.get_default_dtype()
     device = tensor.device if like is None else like.device
-    checked = tensor
+    checked = tensor.detach()
     tensor = at_least_float32(tensor.to(device=device, dtype=dtype))
     if values:
         listed = checked.tolist()

@@ -17,7 +17,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from softmi._validation import check_finite, check_logits, check_targets, describe
+from softmi._validation import (
+    at_least_float32,
+    check_finite,
+    check_logits,
+    check_targets,
+    describe,
+)
 
 Contrast = Literal["none", "mean", "least", "rivals"]
 
@@ -41,7 +47,7 @@ def contrast_weights(
     none      empty                                      CAM (Zhou et al. 2016)
     mean      all other classes                          infoCAM (Qin et al. 2019)
     least     the class of the lowest logit              infoCAM+ (Qin et al. 2019)
-    rivals    the `rivals` other classes of the highest  FinerCAM's contrast (Zhang et al. 2025)
+    rivals    the `rivals` other classes of the highest  Finer-CAM's contrast (Zhang et al. 2025)
               logits
     ========  =========================================  ===================================
 
@@ -134,7 +140,8 @@ def class_activation_map(
         weights, classes.long(), contrast=contrast, rivals=rivals, gamma=gamma, logits=logits
     )
     cells = feature_maps.shape[2] * feature_maps.shape[3]
-    return torch.einsum("nc,nchw->nhw", v.to(feature_maps), feature_maps) / cells
+    maps = at_least_float32(feature_maps)  # a sum over channels overflows float16
+    return (torch.einsum("nc,nchw->nhw", v.to(maps), maps) / cells).to(feature_maps.dtype)
 
 
 def window_sum(

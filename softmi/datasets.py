@@ -48,10 +48,11 @@ def first_per_class(
 
     """
     caps = torch.as_tensor(counts)
-    if caps.ndim != 1 or (caps < 0).any() or int(targets.max()) >= len(caps):
+    highest = int(targets.max()) if len(targets) else -1
+    if caps.ndim != 1 or (caps < 0).any() or highest >= len(caps):
         raise ValueError(
             f"counts must be non-negative, one for each class in targets "
-            f"(0 to {int(targets.max())}), got {list(counts)}"
+            f"(0 to {highest}), got {list(counts)}"
         )
     one_hot = torch.nn.functional.one_hot(targets.long(), len(caps))
     rank = (one_hot.cumsum(0) * one_hot).sum(1)  # 1 for the first of its class, 2 for the second
@@ -255,6 +256,7 @@ class CUB:
 
     Raises:
         FileNotFoundError: Nothing there; the message says what to put where.
+        ValueError: Text files that describe different images.
 
     """
 
@@ -273,6 +275,7 @@ class CUB:
         self._members: dict[str, bytes] | None = None
         if self.path.is_file():
             self._members = _read_tar(self.path)
+        self._ids: list[str] | None = None
         self.names = [row[1] for row in self._table("images.txt")]
         self.targets = torch.tensor([int(r[1]) for r in self._table("image_class_labels.txt")]) - 1
         self.classes = len(self.targets.unique())
@@ -302,7 +305,18 @@ class CUB:
         return (self.path / name).read_bytes()
 
     def _table(self, name: str) -> list[list[str]]:
-        return [line.split() for line in self._bytes(name).decode().splitlines() if line.strip()]
+        """Rows of a text file in the order of their image ids: the same ids in every file."""
+        lines = self._bytes(name).decode().splitlines()
+        rows = sorted((line.split() for line in lines if line.strip()), key=lambda r: int(r[0]))
+        ids = [row[0] for row in rows]
+        if self._ids is None:
+            self._ids = ids
+        if ids != self._ids:
+            raise ValueError(
+                f"{self.path}: {name} describes other images ({len(ids)}) than images.txt "
+                f"({len(self._ids)})"
+            )
+        return rows
 
     def _sizes(self) -> Float[Tensor, "images 2"]:
         """Width and height of each stored image."""

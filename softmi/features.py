@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpy.lib.format import open_memmap
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from softmi.models import Backbone
 

@@ -64,10 +64,16 @@ def use_style() -> None:
     )
 
 
-def label_line(axes: Axes, x: float, y: float, method: str, **text: object) -> None:
-    """Write a method's name beside its line, in its colour."""
-    axes.annotate(method, (x, y), xytext=(4, 0), textcoords="offset points", va="center",
-                  color=colour(method), **text)  # fmt: skip
+def label_line(axes: Axes, x: float, y: float, method: str, text: str | None = None) -> None:
+    """Write a method's name, or another `text` for it, beside its line, in its colour."""
+    axes.annotate(
+        text or method,
+        (x, y),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        color=colour(method),
+    )
 
 
 def save_figure(figure: Figure, path: Path) -> Path:

@@ -87,14 +87,15 @@ def pointwise_mutual_information(
     logits = at_least_float32(logits)
     log_prior = as_prior(prior, classes=logits.shape[1], like=logits).log()
     if prior_corrected:
+        # A common offset of all logits cancels: taken out first, it costs no digits.
+        logits = logits - logits.detach().amax(dim=1, keepdim=True)
         return logits - torch.logsumexp(logits + log_prior, dim=1, keepdim=True)
     return torch.log_softmax(logits, dim=1) - log_prior
 
 
 @dataclass(frozen=True)
 class MutualInformationEstimate:
-    r"""An estimate of :math:`I(X;Y)` with its uncertainty. Values are in nats unless `unit` says
-    "bits".
+    r"""An estimate of :math:`I(X;Y)` with its uncertainty, in nats unless `unit` says "bits".
 
     Attributes:
         value: The estimate: mean of the pointwise mutual information of the scored samples.
@@ -126,6 +127,7 @@ class MutualInformationEstimate:
         repr=False, compare=False, default_factory=lambda: torch.empty(0)
     )
     _prior_is_known: bool = field(repr=False, compare=False, default=False)
+    _prior_corrected: bool = field(repr=False, compare=False, default=False)
 
     def __float__(self) -> float:
         return self.value
@@ -171,7 +173,9 @@ class MutualInformationEstimate:
             The bound in the unit of this estimate; negative when it says nothing.
 
         Raises:
-            ValueError: `delta` or `epsilon` outside (0, 1), or fewer than two samples.
+            ValueError: `delta` or `epsilon` outside (0, 1), fewer than two samples, or
+                prior-corrected logits whose prior was estimated: frequencies of the scored
+                labels inside the classifier are labels that it has seen.
 
         """
         if not 0 < delta < 1 or not 0 < epsilon < 1:
@@ -179,6 +183,11 @@ class MutualInformationEstimate:
         n = self.n_samples
         if n < 2:
             raise ValueError(f"a certified bound needs at least two samples, got {n}")
+        if self._prior_corrected and not self._prior_is_known:
+            raise ValueError(
+                "a certified bound from prior-corrected logits needs the prior that they were "
+                "trained with, but mutual_information got prior=None and took label frequencies"
+            )
         classes = self._prior.numel()
         log_q = self.pointwise + self._log_prior_at_targets
         mixed = torch.logaddexp(
@@ -264,6 +273,8 @@ def mutual_information(
     if torch.isinf(log_prior_at_targets).any():
         impossible = targets[torch.isinf(log_prior_at_targets)].unique().tolist()
         raise ValueError(f"targets contain classes of zero prior: {impossible}")
+    # A common offset of all logits cancels: taken out first, it costs no digits.
+    logits = logits - logits.amax(dim=1, keepdim=True)
     adjusted = logits + pi.log() if prior_corrected else logits
     log_q = -torch.nn.functional.cross_entropy(adjusted, targets, reduction="none")
     pointwise = log_q - log_prior_at_targets
@@ -282,6 +293,7 @@ def mutual_information(
         _log_prior_at_targets=log_prior_at_targets,
         _prior=pi,
         _prior_is_known=known,
+        _prior_corrected=prior_corrected,
     )
 
 

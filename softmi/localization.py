@@ -17,7 +17,7 @@ from softmi._validation import describe
 
 
 def box_iou(
-    a: Num[Tensor, "*batch 4"], b: Num[Tensor, "*batch 4"], *, inclusive: bool = False
+    a: Num[Tensor, "*#batch 4"], b: Num[Tensor, "*#batch 4"], *, inclusive: bool = False
 ) -> Float[Tensor, "*batch"]:
     r"""Intersection over union of boxes, pair by pair.
 
@@ -32,15 +32,17 @@ def box_iou(
         inclusive: x1 and y1 belong to the box: sides are x1 - x0 + 1.
 
     Raises:
-        ValueError: A last axis other than 4, or a box with x1 < x0 or y1 < y0.
+        ValueError: A last axis other than 4, or a box with NaN, x1 < x0 or y1 < y0.
 
     """
     a, b = a.to(torch.float64), b.to(torch.float64)
     for name, box in (("a", a), ("b", b)):
         if box.ndim == 0 or box.shape[-1] != 4:
             raise ValueError(f"{name} must have shape (..., 4), got {describe(box)}")
-        if (box[..., 2:] < box[..., :2]).any():
-            raise ValueError(f"{name} holds a box with x1 < x0 or y1 < y0; boxes are x0 y0 x1 y1")
+        if not (box[..., 2:] >= box[..., :2]).all():  # NaN too
+            raise ValueError(
+                f"{name} holds a box with NaN, x1 < x0 or y1 < y0; boxes are x0 y0 x1 y1"
+            )
     one = 1.0 if inclusive else 0.0
     top_left = torch.maximum(a[..., :2], b[..., :2])
     bottom_right = torch.minimum(a[..., 2:], b[..., 2:])
@@ -48,7 +50,7 @@ def box_iou(
     area_a = (a[..., 2:] - a[..., :2] + one).prod(-1)
     area_b = (b[..., 2:] - b[..., :2] + one).prod(-1)
     union = area_a + area_b - overlap
-    return torch.where(union > 0, overlap / union.clamp(min=1e-12), 0.0)
+    return torch.where(union > 0, overlap / union.where(union > 0, 1.0), 0.0)
 
 
 def _as_uint8(score_maps: Tensor) -> np.ndarray:
@@ -220,7 +222,7 @@ class MaxBoxAccuracy(Metric):
         return self.curve().gather(1, index.reshape(-1, 1).to(self.correct.device))[:, 0]
 
     def compute(self) -> Float[Tensor, " ious"]:
-        """Return MaxBoxAcc at each IoU, in [0, 1]."""
+        """Return MaxBoxAcc at each IoU, in [0, 1]; for one IoU a scalar, as torchmetrics does."""
         return self.curve().max(1).values
 
 

@@ -29,6 +29,11 @@ def _values_can_be_checked(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
+def _tempered(log_prior: Tensor, tau: float) -> Tensor:
+    """Return tau log pi, with 0 log 0 = 0: without correction no class leaves the sum."""
+    return tau * log_prior if tau else torch.zeros_like(log_prior)
+
+
 def pc_log_softmax(
     logits: Float[Tensor, "batch classes"], prior: PriorLike, *, tau: float = 1.0
 ) -> Float[Tensor, "batch classes"]:
@@ -45,7 +50,9 @@ def pc_log_softmax(
     pi = as_prior(
         prior, classes=logits.shape[1], like=logits, values=_values_can_be_checked(logits)
     )
-    return logits - torch.logsumexp(logits + tau * pi.log(), dim=1, keepdim=True)
+    # A common offset of all logits cancels: taken out first, it costs no digits.
+    logits = logits - logits.detach().amax(dim=1, keepdim=True)
+    return logits - torch.logsumexp(logits + _tempered(pi.log(), tau), dim=1, keepdim=True)
 
 
 def pc_softmax(
@@ -145,14 +152,9 @@ def _pc_cross_entropy(
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
     logits, targets = at_least_float32(logits), targets.long()
-    if tau:
-        log_prior = tau * log_prior.to(logits)
-        adjusted = logits + log_prior
-        losses = F.cross_entropy(adjusted, targets, reduction="none") + log_prior[targets]
-    else:
-        log_prior = torch.zeros_like(logits[0])
-        adjusted = logits
-        losses = F.cross_entropy(logits, targets, reduction="none")
+    log_prior = _tempered(log_prior.to(logits), tau)
+    adjusted = logits + log_prior if tau else logits
+    losses = F.cross_entropy(adjusted, targets, reduction="none") + log_prior[targets]
     if label_smoothing:
         # -log s_k for every class that can occur; the zero-prior ones would be rewarded for
         # growing without bound, since they do not appear in the normaliser.
@@ -160,11 +162,12 @@ def _pc_cross_entropy(
         minus_log_s = torch.logsumexp(adjusted, dim=1, keepdim=True) - logits
         smooth = minus_log_s.where(possible, 0.0).sum(1) / possible.sum()
         losses = (1 - label_smoothing) * losses + label_smoothing * smooth
-    # One pass over N losses finds any bad logit: a NaN or infinity in a row makes its loss so.
-    if values and not torch.isfinite(losses).all():
+    # Two sums find any bad logit: a row's loss misses only -inf in a column not its target's.
+    if values and not torch.isfinite(losses.detach().sum() + logits.detach().sum()):
         check_finite(logits)
         impossible = targets[~torch.isfinite(losses)].unique().tolist()
-        raise ValueError(f"targets contain classes of zero prior: {impossible}")
+        if impossible:
+            raise ValueError(f"targets contain classes of zero prior: {impossible}")
     if reduction == "none":
         return losses
     return losses.mean() if reduction == "mean" else losses.sum()
@@ -205,10 +208,10 @@ def adjust_logits(
         if values and (pi == 0).any():
             absent = (pi == 0).nonzero().flatten().tolist()
             raise ValueError(f"train_prior is zero for classes {absent}: nothing to correct from")
-        logits = logits - tau * pi.log()
+        logits = logits - _tempered(pi.log(), tau)
     if test_prior is not None:
         pi = as_prior(test_prior, classes=logits.shape[1], like=logits, values=values)
-        logits = logits + tau * pi.log()
+        logits = logits + _tempered(pi.log(), tau)
     return logits
 
 
@@ -232,7 +235,7 @@ class PCSoftmaxLoss(nn.Module):
     Example:
         >>> loss = PCSoftmaxLoss(class_counts=[900, 100])
         >>> logits = torch.zeros(4, 2, requires_grad=True)
-        >>> loss(logits, torch.tensor([0, 0, 1, 1])).item()  # no evidence: zero nats
+        >>> round(loss(logits, torch.tensor([0, 0, 1, 1])).item(), 6)  # no evidence: zero nats
         0.0
 
     """
@@ -270,7 +273,7 @@ class PCSoftmaxLoss(nn.Module):
         # .half() must not round log-priors to three digits: follow the device, keep the dtype
         # (Apple's devices have no float64).
         super()._apply(lambda t: t if t is self.log_prior else fn(t), recurse)
-        device = fn(torch.empty(0)).device
+        device = fn(torch.empty(0, device=self.log_prior.device)).device
         dtype = torch.float32 if device.type == "mps" else self.log_prior.dtype
         self.log_prior = self.log_prior.to(device, dtype)
         return self
@@ -279,7 +282,8 @@ class PCSoftmaxLoss(nn.Module):
         self, logits: Float[Tensor, "batch classes"], targets: Int[Tensor, " batch"]
     ) -> Float[Tensor, "..."]:
         """Return the loss of a batch; see :func:`pc_cross_entropy`."""
-        if logits.ndim == 2 and logits.shape[1] != self.log_prior.numel():
+        check_logits(logits)
+        if logits.shape[1] != self.log_prior.numel():
             raise ValueError(
                 f"the loss holds a prior over {self.log_prior.numel()} classes, but logits have "
                 f"{describe(logits)}"

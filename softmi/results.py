@@ -83,11 +83,13 @@ def provenance(
 ) -> dict[str, Any]:  # fmt: skip
     """Return what a reader needs to trust or repeat a run; `data` maps names to checksums."""
 
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", *arguments], cwd=project_root(), capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip() if done.returncode == 0 else ""
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *arguments], cwd=project_root(), capture_output=True,
+                                  text=True, check=True)  # fmt: skip
+        except (OSError, subprocess.CalledProcessError):  # no git, or no repository
+            return None
+        return done.stdout.strip()
 
     if device.startswith("cuda") and torch.cuda.is_available():
         device = torch.cuda.get_device_name()
@@ -97,7 +99,7 @@ def provenance(
     return {
         "commit": git("rev-parse", "HEAD") or "unknown",
         # Outputs of the run itself do not make the code another one.
-        "clean": not git("status", "--porcelain", "--", "softmi", "notebooks/*.py"),
+        "clean": git("status", "--porcelain", "--", "softmi", "notebooks/*.py") == "",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "profile": profile,
         "seeds": list(seeds),
@@ -227,19 +229,28 @@ class Check:
     direction: Literal["above", "below"] | None = None
     text: str = ""
 
+    def __post_init__(self) -> None:
+        if self.result.count(":") != 1:
+            raise ValueError(f"result must be name:dotted.path, got {self.result!r}")
+        if self.direction not in (None, "above", "below"):
+            raise ValueError(f"direction must be above or below, got {self.direction!r}")
+        if self.direction is None and self.tolerance is None:
+            raise ValueError(f"check of {self.result} has neither tolerance nor direction")
+        for number in (self.target, self.tolerance):
+            if not isinstance(number, int | float | type(None)):  # YAML takes 1e-3 for text
+                raise ValueError(f"not a number: {number!r} (in YAML write 1.0e-3, not 1e-3)")
+
     def holds(self, ours: Any) -> bool:
         """Whether a number of ours, read from the result file, bears the claim out."""
         middle = ours["mean"] if isinstance(ours, Mapping) else float(ours)
         if self.direction is None:
-            if self.tolerance is None:
-                raise ValueError(f"check of {self.result} has neither tolerance nor direction")
             return abs(middle - self.target) <= self.tolerance
         low, high = interval(ours)
         return low > self.target if self.direction == "above" else high < self.target
 
 
 def interval(ours: Any) -> tuple[float, float]:
-    """Return the interval of a number read from a result: low and high, else mean -+ 2 s.e."""
+    """Return the interval of a number of ours: low and high, else Student's 95 % of the mean."""
     if not isinstance(ours, Mapping):
         return float(ours), float(ours)
     if "low" in ours:
@@ -269,6 +280,7 @@ class Claim:
         reason: Why it came out so, in prose.
         decimals: Digits shown.
         unit: Unit shown.
+        headline: Whether the book's first page and the README show it.
 
     """
 
@@ -286,6 +298,7 @@ class Claim:
     reason: str = ""
     decimals: int = 3
     unit: str = ""
+    headline: bool = False
 
 
 @dataclass(frozen=True)
@@ -303,8 +316,8 @@ def load_claims(path: Path | None = None) -> list[Claim]:
     """Read the ledger.
 
     Raises:
-        ValueError: A field that is unknown or missing, a kind that does not exist, or two claims
-            with the same id.
+        ValueError: A field that is unknown, missing or of the wrong type, a kind or direction
+            that does not exist, or two claims with the same id.
 
     """
     path = path or project_root() / "claims.yml"
@@ -314,7 +327,7 @@ def load_claims(path: Path | None = None) -> list[Claim]:
             entry["check"] = Check(**entry["check"])
             entry["conditions"] = tuple(Check(**c) for c in entry.get("conditions", ()))
             claim = Claim(**entry)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path.name}, claim {entry.get('id')!r}: {error}") from error
         if claim.kind not in ("identity", "statistical", "qualitative"):
             raise ValueError(f"{path.name}, claim {claim.id!r}: unknown kind {claim.kind!r}")
@@ -343,7 +356,10 @@ def judge(claim: Claim) -> Judgement:
         return Judgement(claim, "not comparable", ours, why, source)
     if not claim.check.holds(ours):
         return Judgement(claim, "not reproduced", ours, "", source)
-    failed = [c.text for c in claim.conditions if not c.holds(_number(c.result))]
+    try:
+        failed = [c.text for c in claim.conditions if not c.holds(_number(c.result))]
+    except FileNotFoundError as error:
+        return Judgement(claim, "not run", ours, str(error), source)
     verdict = "reproduced with conditions" if failed else "reproduced"
     return Judgement(claim, verdict, ours, "; ".join(failed), source)
 
@@ -357,8 +373,9 @@ def format_number(ours: Any, decimals: int = 3) -> str:
     """Write a number of ours with its spread: mean ± s.d. (n), or mean [low, high]."""
 
     def fixed(x: float) -> str:
-        tiny = x != 0 and abs(x) < 0.5 * 10**-decimals
-        return f"{x:.1e}" if tiny and abs(x) < 1e-6 else f"{x:.{decimals}f}"
+        if abs(x) < 1e-6:
+            return "0" if x == 0 else f"{x:.1e}"
+        return f"{x:.{decimals}f}"
 
     if ours is None:
         return "–"
@@ -376,7 +393,9 @@ def expectation(claim: Claim) -> str:
     check = claim.check
     if check.direction is not None:
         return f"{check.direction} {check.target:g}"
-    return f"{check.target:.{claim.decimals}f} ± {check.tolerance:g}"
+    target = check.target
+    shown = f"{target:g}" if target == int(target) else f"{target:.{claim.decimals}f}"
+    return f"{shown} ± {check.tolerance:g}"
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -52,7 +52,7 @@ class GaussianClasses:
     Example:
         >>> task = GaussianClasses([[-1.0], [1.0]], [0.5, 0.5])
         >>> round(task.mutual_information().value, 4)
-        0.3369
+        0.3368
 
     """
 

@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
@@ -73,20 +73,21 @@ def fit(
 ) -> History:
     """Train `model` in place, the same way for the same seed.
 
-    Several devices or machines: start the script with `fabric run` or `torchrun` and pass a
-    `Fabric`, or none to take what the launcher set. The effective batch is then batch_size times
-    the number of processes.
+    On one device by default. For several devices or machines pass a `Fabric` made for them; in a
+    script started by `fabric run`, a plain `Fabric()` takes what the launcher set. The effective
+    batch is then batch_size times the number of processes.
 
     Args:
         model: Gives logits, or a tuple that starts with them.
-        dataset: Pairs of input and label; :class:`TensorBatches` for data in memory.
+        dataset: Pairs of input and label; for data in memory
+            :class:`softmi.training.TensorBatches`.
         loss: Function of logits and labels, or a module, whose buffers follow the device.
         epochs: Passes over the data.
         batch_size: Samples in a step, on each process.
         optimizer: From parameters to optimiser, such as `lambda p: torch.optim.Adam(p, lr=1e-3)`.
         scheduler: From optimiser to learning-rate schedule, stepped after each batch.
         seed: Of the order of the data and of dropout. Initial weights are the caller's: see
-            :func:`seed_everything`.
+            :func:`softmi.training.seed_everything`.
         device: "auto", "cpu", "cuda" and so on: Fabric's accelerator.
         precision: Fabric's precision: "32-true", "bf16-mixed", "16-mixed", ...
         fabric: Use this one; `device` and `precision` are then not used.
@@ -103,8 +104,7 @@ def fit(
             f"need epochs >= 1, batch_size >= 1 and data, got epochs={epochs}, "
             f"batch_size={batch_size} and {len(dataset)} samples"
         )
-    fabric = fabric or Fabric(accelerator=device, devices="auto" if device == "cuda" else 1,
-                              precision=precision)  # fmt: skip
+    fabric = fabric or Fabric(accelerator=device, devices=1, precision=precision)
     fabric.launch()
     optimiser = optimizer(list(model.parameters()))
     schedule = scheduler(optimiser) if scheduler else None
@@ -150,7 +150,9 @@ def fit(
         bar.set_postfix(loss=f"{mean:.4f}")
         if after_epoch is not None:
             wrapped.eval()
-            history.records.append(after_epoch(model, epoch))
+            # Python's own numbers: a checkpoint holds nothing else.
+            record = after_epoch(model, epoch)
+            history.records.append({name: float(value) for name, value in record.items()})
         if checkpoint is not None:
             extra = {"epoch": epoch + 1, "losses": history.losses, "records": history.records}
             if schedule is not None:
@@ -167,12 +169,15 @@ def fit(
 def predict_logits(
     model: nn.Module, inputs: Tensor, *, batch_size: int = 1024, device: str = "cpu"
 ) -> Tensor:
-    """Return the logits of `inputs` in eval mode, on the CPU; the model's mode is restored."""
-    was_training = model.training
+    """Return the logits of `inputs` in eval mode, on the CPU; each layer's mode is restored."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval().to(device)
     parts = []
-    for batch in inputs.split(batch_size):
-        output = model(batch.to(device))
-        parts.append((output[0] if isinstance(output, tuple) else output).cpu())
-    model.train(was_training)
+    try:
+        for batch in inputs.split(batch_size):
+            output = model(batch.to(device))
+            parts.append((output[0] if isinstance(output, tuple) else output).cpu())
+    finally:
+        for module, training in modes:
+            module.training = training
     return torch.cat(parts)

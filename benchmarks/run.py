@@ -1,0 +1,131 @@
+"""Speed beside a peer, in one run, as a ratio: `make bench`.
+
+Each row times softmi against the plainest way to do the same with a library that everyone has.
+Ratios hold on the machine that ran them; absolute times are printed for scale only.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+
+from softmi import MaxBoxAccuracy, PCSoftmaxLoss, box_iou, class_activation_map
+from softmi.results import markdown_table
+
+
+def median_seconds(
+    functions: dict[str, Callable[[], object]], *, rounds: int = 15
+) -> dict[str, float]:
+    """Median time of each function, taken in turns so that a slow spell hits all of them."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for function in functions.values():
+        function()  # warm-up
+    for _ in range(rounds):
+        for name, function in functions.items():
+            started = time.perf_counter()
+            function()
+            times[name].append(time.perf_counter() - started)
+    return {name: float(np.median(t)) for name, t in times.items()}
+
+
+def loss_step(loss: Callable, batch: int, classes: int) -> Callable[[], None]:
+    """Forward and backward of a loss."""
+    logits = torch.randn(batch, classes, requires_grad=True)
+    targets = torch.randint(classes, (batch,))
+
+    def step() -> None:
+        logits.grad = None
+        loss(logits, targets).backward()
+
+    return step
+
+
+def compare_losses(batch: int, classes: int) -> tuple[str, str, float, float]:
+    """Time PC-softmax against PyTorch's cross-entropy."""
+    pc = PCSoftmaxLoss(class_counts=torch.randint(1, 1000, (classes,)))
+    seconds = median_seconds(
+        {
+            "ours": loss_step(pc, batch, classes),
+            "peer": loss_step(F.cross_entropy, batch, classes),
+        },
+        rounds=30,
+    )
+    name = f"PCSoftmaxLoss, {batch} x {classes}, forward and backward"
+    return name, "torch cross_entropy, no prior", seconds["ours"], seconds["peer"]
+
+
+def compare_box_accuracy(images: int = 16, side: int = 224) -> tuple[str, str, float, float]:
+    """Time MaxBoxAcc over 100 thresholds against labelling components with SciPy."""
+    coarse = torch.rand(images, 1, 7, 7)
+    maps = F.interpolate(coarse, (side, side), mode="bilinear")[:, 0]
+    boxes = torch.tensor([[40, 40, 180, 180]]).expand(images, 4)
+
+    def ours() -> float:
+        metric = MaxBoxAccuracy()
+        metric.update(maps, boxes)
+        return float(metric.compute()[0])
+
+    def scipy_components() -> float:
+        bytes_ = (255 * (maps - maps.amin((1, 2), True)) / (
+            maps.amax((1, 2), True) - maps.amin((1, 2), True)
+        )).to(torch.uint8).numpy()  # fmt: skip
+        right = np.zeros(100)
+        for score_map, box in zip(bytes_, boxes, strict=True):
+            for t in range(100):
+                mask = score_map > t / 100 * score_map.max()
+                labels, count = ndimage.label(mask, np.ones((3, 3)))
+                if count:
+                    largest = 1 + np.bincount(labels.ravel())[1:].argmax()
+                    ys, xs = ndimage.find_objects(labels == largest)[0]
+                    found = torch.tensor([xs.start, ys.start, xs.stop, ys.stop])
+                    right[t] += float(box_iou(found, box)) >= 0.5
+        return right.max() / len(bytes_)
+
+    seconds = median_seconds({"ours": ours, "peer": scipy_components}, rounds=3)
+    name = f"MaxBoxAccuracy, {images} maps of {side} x {side}, 100 thresholds"
+    return name, "SciPy connected components", seconds["ours"], seconds["peer"]
+
+
+def compare_maps(batch: int = 32) -> tuple[str, str, float, float]:
+    """Time infoCAM from feature maps against autograd of the logit difference (as Grad-CAM)."""
+    maps, weights = torch.randn(batch, 1280, 7, 7), torch.randn(200, 1280)
+    classes = torch.randint(200, (batch,))
+
+    def ours() -> torch.Tensor:
+        return class_activation_map(maps, weights, classes, contrast="mean")
+
+    def gradients() -> torch.Tensor:
+        features = maps.clone().requires_grad_()
+        logits = features.mean((2, 3)) @ weights.T
+        own = logits.gather(1, classes[:, None])[:, 0]
+        contrast = own - (logits.sum(1) - own) / (len(weights) - 1)
+        (grad,) = torch.autograd.grad(contrast.sum(), features)
+        return (grad.sum((2, 3), keepdim=True) * maps).sum(1) / 49
+
+    torch.testing.assert_close(ours(), gradients(), rtol=1e-3, atol=1e-3)
+    seconds = median_seconds({"ours": ours, "peer": gradients})
+    return (f"infoCAM, {batch} maps of 1280 x 7 x 7", "autograd through the head",
+            seconds["ours"], seconds["peer"])  # fmt: skip
+
+
+def main() -> None:
+    """Print the table of ratios."""
+    torch.manual_seed(0)
+    rows = [
+        (name, f"{1000 * ours:.2f} ms", peer, f"{1000 * theirs:.2f} ms", f"{ours / theirs:.2f}")
+        for name, peer, ours, theirs in (
+            compare_losses(1024, 1000),
+            compare_losses(256, 21_841),
+            compare_maps(),
+            compare_box_accuracy(),
+        )
+    ]
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; medians\n")
+    print(markdown_table(("softmi", "time", "peer", "time", "ratio"), rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -42,7 +42,7 @@ README_MARKERS = ("<!-- results: written by `make book` -->", "<!-- end of resul
 
 def verdict(judgement: Judgement) -> str:
     """A verdict with its mark."""
-    return f"{MARKS[judgement.verdict]} {judgement.verdict}"
+    return f"{MARKS[judgement.verdict]}\N{NO-BREAK SPACE}{judgement.verdict}"
 
 
 def count_sentence(judgements: Sequence[Judgement]) -> str:
@@ -163,21 +163,27 @@ def headline_figure(path: Path, *, dark: bool) -> None:
         axes.hlines(task["truth"], x - 0.36, x + 0.36, color=ink, linewidth=1.5)
         for shift, key, method in (
             (-0.22, "softmax_log_m", "softmax + log M"),
-            (0.0, "softmax_label_entropy", "softmax + H(Y)"),
+            (0.0, "softmax_entropy", "softmax + H(Y)"),
             (0.22, "pc_softmax", "PC-softmax"),
         ):
-            low, high = interval(task[key])
-            axes.vlines(x + shift, low, high, color=colour(method), linewidth=2)
-            axes.plot(x + shift, task[key]["mean"], "o", color=colour(method), markersize=7)
-            if x == 0:
-                axes.annotate(method, (x + shift, task[key]["mean"]), xytext=(0, 9 + 13 * 0),
-                              textcoords="offset points", ha="center", fontsize=9,
-                              color=colour(method))  # fmt: skip
+            estimate = task[key]["estimate"]
+            axes.vlines(x + shift, *interval(estimate), color=colour(method), linewidth=2)
+            axes.plot(x + shift, estimate["mean"], "o", color=colour(method), markersize=7)
+    first = lookup(result, "tasks.imbalanced_d1")
+    for x, y, method, side in (
+        (-0.22, first["softmax_log_m"]["estimate"]["mean"], "softmax + log M", 10),
+        (-0.06, first["truth"], "softmax + H(Y)", -13),
+        (0.16, first["truth"], "PC-softmax", -26),
+    ):
+        axes.annotate(method, (x, y), xytext=(0, side), textcoords="offset points",
+                      ha="left", va="center", fontsize=9, color=colour(method))  # fmt: skip
+    axes.annotate("truth", (0.38, first["truth"]), va="center", fontsize=9, color=ink)
     axes.axhline(cap, color=ink, linestyle=":", linewidth=1)
-    axes.annotate("ceiling H(Y)", (len(dimensions) - 0.5, cap), xytext=(0, 3), ha="right",
+    axes.annotate("ceiling H(Y)", (-0.56, cap), xytext=(0, 3),
                   textcoords="offset points", color=ink, fontsize=9)  # fmt: skip
     axes.set_xticks(range(len(dimensions)), [f"d = {d}" for d in dimensions])
-    axes.set(ylabel="mutual information (nats)", xlim=(-0.6, len(dimensions) - 0.4))
+    axes.set(xlim=(-0.6, len(dimensions) - 0.4), ylim=(0.95, 1.65))
+    axes.set_ylabel("mutual information (nats)")
     axes.grid(visible=False, axis="x")
     axes.patch.set_alpha(0)
     figure.patch.set_alpha(0)

@@ -1,0 +1,92 @@
+"""The look of the figures: colours that can be told apart, files that stay the same."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+matplotlib = pytest.importorskip("matplotlib")
+pytest.importorskip("seaborn")
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.colors import to_rgb  # noqa: E402
+
+from softmi.figures import (  # noqa: E402
+    METHOD_COLOURS,
+    colour,
+    label_line,
+    save_figure,
+    use_style,
+)
+
+
+@pytest.fixture(autouse=True)
+def own_settings():
+    with matplotlib.rc_context():
+        yield
+    plt.close("all")
+
+
+def figure():
+    fig, axes = plt.subplots()
+    axes.plot([0, 1, 2], [1, 0, 2], color=colour("PC-softmax"))
+    label_line(axes, 2.0, 2.0, "PC-softmax")
+    return fig
+
+
+def luminance(c: str) -> float:
+    rgb = np.array(to_rgb(c))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("method", METHOD_COLOURS)
+def test_colours_stand_out_from_the_white_card(method):
+    contrast = 1.05 / (luminance(colour(method)) + 0.05)
+    assert contrast > 2  # a line, not text: no colour fades into white
+
+
+@pytest.mark.parametrize(
+    "together",
+    [
+        ("truth", "PC-softmax", "softmax + H(Y)", "softmax + log M", "post-hoc"),
+        ("CAM", "infoCAM", "infoCAM+", "rivals", "centred box", "true box"),
+    ],
+    ids=["estimates", "maps"],
+)
+def test_methods_that_share_a_figure_have_different_colours(together):
+    for a, b in itertools.combinations(together, 2):
+        assert np.abs(np.subtract(to_rgb(colour(a)), to_rgb(colour(b)))).sum() > 0.25
+
+
+def test_an_unknown_method_is_refused_with_those_there_are():
+    with pytest.raises(KeyError, match=r"no colour for 'CAMM'; known: \['CAM'"):
+        colour("CAMM")
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".png"])
+def test_the_same_figure_gives_the_same_file(suffix, tmp_path):
+    use_style()
+    first = save_figure(figure(), tmp_path / f"a{suffix}").read_bytes()
+    second = save_figure(figure(), tmp_path / "new" / f"b{suffix}").read_bytes()
+    assert first == second
+    assert b"Date" not in first.split(b"<defs>")[0]
+    assert not plt.get_fignums()  # saved figures are closed
+
+
+def test_style_is_readable_at_the_width_of_the_page():
+    use_style()
+    width = plt.rcParams["figure.figsize"][0] * plt.rcParams["figure.dpi"]
+    assert width == pytest.approx(720)
+    for name in ("font.size", "axes.titlesize", "xtick.labelsize", "legend.fontsize"):
+        assert plt.rcParams[name] >= 9
+
+
+@pytest.mark.parametrize(("text", "shown"), [(None, "infoCAM"), ("ours", "ours")])
+def test_lines_are_labelled_in_their_colour(text, shown):
+    _, axes = plt.subplots()
+    label_line(axes, 1.0, 2.0, "infoCAM", text)
+    (note,) = axes.texts
+    assert note.get_text() == shown
+    assert note.get_color() == colour("infoCAM")

@@ -1,0 +1,203 @@
+"""Networks: shapes, parameter counts, the published checkpoints, frozen backbones."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+
+from softmi import GaussianClasses, class_activation_map, mutual_information
+from softmi.datasets import sha256
+from softmi.models import MLP, Backbone, GAPNet, LeNet, mobilenet_v2_features
+
+DATA = Path(os.environ.get("SOFTMI_DATA", "/nowhere"))
+CHECKPOINTS = DATA / "authors_mi_checkpoints"
+
+
+def size(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.mark.parametrize("inputs", [1, 10])
+def test_mlp_is_the_authors_network(inputs):
+    network = MLP(inputs, 5)
+    # D-100-100-100-5 with biases.
+    assert size(network) == (inputs + 1) * 100 + 2 * 101 * 100 + 101 * 5
+    assert network(torch.zeros(3, inputs)).shape == (3, 5)
+    names = {f"fc{i}.{part}" for i in (1, 2, 3, 4) for part in ("weight", "bias")}
+    assert set(network.state_dict()) == names
+
+
+def test_mlp_is_linear_layers_with_relu_between():
+    network = MLP(2, 3, hidden=4)
+    x = torch.randn(5, 2)
+    h = x
+    for i in (1, 2, 3):
+        layer = getattr(network, f"fc{i}")
+        h = (h @ layer.weight.T + layer.bias).clamp(min=0)
+    torch.testing.assert_close(network(x), h @ network.fc4.weight.T + network.fc4.bias)
+
+
+def test_lenet_is_the_authors_network():
+    network = LeNet()
+    # conv 5x5 1-20, conv 5x5 20-50, 800-500, 500-10.
+    assert size(network) == 26 * 20 + 501 * 50 + 801 * 500 + 501 * 10 == 431_080
+    assert network.fc1.in_features == 800
+    assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("side", [16, 17, 20, 32])
+def test_lenet_takes_other_square_images(side):
+    assert LeNet(side, classes=3)(torch.zeros(2, 1, side, side)).shape == (2, 3)
+
+
+def test_lenet_refuses_images_that_its_pooling_would_empty():
+    with pytest.raises(ValueError, match="at least 16 pixels wide, got 15"):
+        LeNet(15)
+
+
+@pytest.mark.parametrize(("channels", "side"), [(1, 48), (3, 32)])
+def test_gapnet_gives_logits_and_maps_of_a_quarter_of_the_side(channels, side):
+    network = GAPNet(7, channels, width=8).eval()
+    logits, maps = network(torch.rand(2, channels, side, side))
+    assert logits.shape == (2, 7)
+    assert maps.shape == (2, 16, side // 4, side // 4)
+    assert (maps >= 0).all()
+
+
+def test_gapnet_logits_are_the_sums_of_its_activation_maps_plus_bias():
+    network = GAPNet(4, width=8).eval()
+    with torch.no_grad():
+        logits, maps = network(torch.rand(3, 1, 24, 24))
+        for k in range(4):
+            cells = class_activation_map(maps, network.head.weight, torch.full((3,), k))
+            # float32 sums over 16 channels and 36 cells of order-one terms
+            torch.testing.assert_close(
+                cells.sum((1, 2)) + network.head.bias[k], logits[:, k], rtol=0, atol=1e-5
+            )
+
+
+@pytest.mark.skipif(
+    not CHECKPOINTS.exists(), reason="SOFTMI_DATA/authors_mi_checkpoints not there"
+)
+@pytest.mark.parametrize(
+    ("file", "dimensions", "balanced", "corrected", "nats"),
+    [
+        # facts/papers.md, A4, re-measured; three decimals
+        ("balanced_dataset_class_net_best_lat_1", 1, True, False, 0.990),
+        ("balanced_dataset_class_net_best_lat_10", 10, True, False, 1.538),
+        ("imbalanced_dataset_pc_softmax_lat-1_class_net_best_emp", 1, False, True, 0.943),
+        ("imbalanced_dataset_pc_softmax_lat-10_class_net_best_emp", 10, False, True, 1.339),
+        (
+            "imbalanced_dataset_traditional_softmax_lat-1_class_net_best_tra",
+            1,
+            False,
+            False,
+            0.992,
+        ),
+        (
+            "imbalanced_dataset_traditional_softmax_lat-2_class_net_best_tra",
+            2,
+            False,
+            False,
+            1.196,
+        ),
+    ],
+)
+def test_released_checkpoints_load_and_carry_their_information(
+    file, dimensions, balanced, corrected, nats
+):
+    network = MLP(dimensions, 5)
+    state = torch.load(CHECKPOINTS / f"{file}.ckpt", map_location="cpu", weights_only=True)
+    network.load_state_dict(state)
+    task = GaussianClasses.five_on_a_line(dimensions, balanced=balanced)
+    x, y = task.sample(100_000, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        estimate = mutual_information(network(x), y, task.prior, prior_corrected=corrected)
+    assert estimate.value == pytest.approx(nats, abs=0.001 + 4 * estimate.standard_error)
+    assert estimate.value < task.mutual_information().value  # a lower bound
+
+
+# --- Backbones --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data_with_checkpoint(tmp_path_factory) -> Path:
+    """A data folder with an untrained MobileNetV2 under the checkpoint's name."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "checkpoints").mkdir()
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = torchvision.models.mobilenet_v2()
+    torch.save(network.state_dict(), folder / "checkpoints" / "mobilenet_v2-coral_qat_dequant.pth")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local(data_with_checkpoint) -> Backbone:
+    return mobilenet_v2_features(data_with_checkpoint)
+
+
+def test_backbone_is_frozen_and_says_which_weights_it_has(local, data_with_checkpoint):
+    path = data_with_checkpoint / "checkpoints" / "mobilenet_v2-coral_qat_dequant.pth"
+    assert (local.weights, local.checksum) == (path.stem, sha256(path))
+    assert not any(m.training for m in local.module.modules())
+    assert not any(p.requires_grad for p in local.module.parameters())
+
+
+def test_backbone_maps_are_a_32nd_of_the_side_and_do_not_depend_on_the_batch(local):
+    images = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        maps = local.module(images)
+        assert maps.shape == (2, 1280, 2, 3)
+        torch.testing.assert_close(local.module(images[1:]), maps[1:], rtol=1e-4, atol=1e-5)
+
+
+def test_backbone_scales_inputs_to_plus_minus_one(local):
+    normalise = local.module[0]
+    assert normalise(torch.tensor([0.0, 0.5, 1.0]).expand(1, 3, 1, 3)).flatten()[:3].tolist() == (
+        [-1, 0, 1]
+    )
+
+
+def test_strided_convolutions_are_padded_as_tensorflow_does(local):
+    """SAME with a 3x3 kernel, stride 2 and an even side: one at the end, none before."""
+    strided = [
+        m for m in local.module.modules() if isinstance(m, nn.Conv2d) and m.stride == (2, 2)
+    ]
+    assert len(strided) == 5
+    for layer in strided:
+        x = torch.rand(1, layer.in_channels, 8, 8)
+        expected = F.conv2d(
+            F.pad(x, (0, 1, 0, 1)), layer.weight, None, stride=2, groups=layer.groups
+        )
+        torch.testing.assert_close(layer(x), expected)
+
+
+def test_without_the_checkpoint_the_published_weights_are_asked_for(tmp_path, monkeypatch):
+    asked = {}
+
+    def fake(weights=None):
+        asked["weights"] = weights
+        return torchvision.models.MobileNetV2()
+
+    monkeypatch.setattr(torchvision.models, "mobilenet_v2", fake)
+    backbone = mobilenet_v2_features(tmp_path)
+    published = torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V2
+    assert asked["weights"] == published
+    assert str(published) in backbone.weights
+    assert backbone.checksum in published.url
+    strided = [m for m in backbone.module.modules() if getattr(m, "stride", None) == (2, 2)]
+    assert all(m.padding == (1, 1) for m in strided)  # PyTorch's padding, as it was trained
+    mean = torch.tensor([0.485, 0.456, 0.406])[None, :, None, None]
+    torch.testing.assert_close(backbone.module[0](mean), torch.zeros(1, 3, 1, 1))

@@ -102,6 +102,7 @@ if device == "auto":
     device = "cuda" if torch.cuda.is_available() else "cpu"
 torch.set_num_threads(1)  # the same floats whatever the machine is busy with
 use_style()
+plt.rcParams["image.interpolation"] = "nearest"  # show cells as they are
 started = time.perf_counter()
 
 # %% [markdown]
@@ -998,7 +999,7 @@ plt.show()
 # %% [markdown]
 # What the geometry does is plain from averages over all test images: where the true boxes lie, and where CAM is bright.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Four averages over the test images. True boxes fill the middle of the picture. CAM without a window is brightest left of and below the middle and reaches the border; padded it is concentrated in the middle; shrunk it lies in the middle with an empty border."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Four averages over the test images. True boxes fill the middle of the picture. CAM without a window is brightest slightly left of and above the middle and reaches the border; padded it is concentrated in the middle; shrunk it lies in the middle with an empty border."}}
 figure, axes = plt.subplots(1, 4, figsize=(7.2, 2.2))
 means = drawn["means"]
 titles = ("true boxes", *(f"CAM, {label(g)}" for g in list(means)[1:]))

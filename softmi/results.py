@@ -224,8 +224,8 @@ class Check:
     """
 
     result: str
-    target: float = 0.0
-    tolerance: float | None = None
+    target: float | int = 0.0
+    tolerance: float | int | None = None
     direction: Literal["above", "below"] | None = None
     text: str = ""
 
@@ -291,7 +291,7 @@ class Claim:
     kind: Literal["identity", "statistical", "qualitative"]
     notebook: str
     check: Check
-    value: float | None = None
+    value: float | int | None = None
     source: str = ""
     conditions: tuple[Check, ...] = ()
     protocol: Mapping[str, Any] = field(default_factory=dict)

@@ -121,8 +121,8 @@ def reason(judgement: Judgement) -> str:
     claim = judgement.claim
     parts = [f"*{verdict(judgement)}.*"]
     if judgement.why:
-        parts.append(judgement.why.rstrip(".") + ".")
-    parts += [claim.reason, f"Claimed in {{cite:t}}`{claim.paper}`: {claim.where}."]
+        parts.append(judgement.why[0].upper() + judgement.why[1:].rstrip(".") + ".")
+    parts += [claim.reason, f"See {{cite:t}}`{claim.paper}`: {claim.where}."]
     if claim.source:
         parts.append(f"The paper's number: {claim.source}.")
     parts.append(f"(`{claim.id}`)")

@@ -14,8 +14,8 @@
 # # Does infoCAM find the object better than CAM?
 #
 # Hardly, on these birds: centring the class weights changes next to nothing, and subtracting the least likely class gains a little.
-# The window sum that the authors' code always applies gains many times more, and it does so by pulling maps to the centre: not by information, and not by its blur.
-# A box in the middle of the picture, which has seen nothing, beats every map that is not pulled there.
+# The window sum that the authors' code always applies gains many times more, and it does so by where it puts the box: not by information, and not by its blur.
+# No map that is left in its place beats a box in the middle of the picture, which has seen nothing.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -429,7 +429,7 @@ def place(maps, geometry, size):
 # | padded (the authors') | yes | yes | yes |
 # | faded | yes | yes | no |
 # | blur | yes | no | no |
-# | shrink | no | no | yes |
+# | shrink | no | no | yes, and smaller |
 #
 # The check: what `place` calls padded is the sum of the window at every position, and a shrunken map is the map itself, smaller.
 
@@ -1048,7 +1048,8 @@ assert min(by[n][f"shrink_{w}"]["low"] for n in by for w in (2, 3, 4)) > 0.08
 # %% [markdown]
 # Blur alone does harm.
 # Fading at the border helps a little, because it also favours the middle.
-# Shrinking alone, which moves the map towards the centre and does nothing else, brings all of the gain and more.
+# Shrinking alone, which adds nothing to the map, brings all of the gain and more.
+# It moves boxes towards the centre and makes them smaller; which of the two gains is not separated here.
 #
 # ### How much of it is the image?
 #

@@ -1,15 +1,18 @@
 """Real data, checked and split as the papers do, and embedded stand-ins that need no download.
 
 Real data is looked for under the folder that the environment variable `SOFTMI_DATA` names, else
-under `~/.cache/softmi`. What may be downloaded is (MNIST), with its checksum verified; for the
-rest the error says exactly what to put where.
+under `~/.cache/softmi`. What may be downloaded is (MNIST, CIFAR-10), with its checksum verified;
+for the rest the error says exactly what to put where.
 """
 
 import gzip
 import hashlib
 import io
+import json
 import os
+import re
 import tarfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +24,8 @@ from jaxtyping import Float, Int, UInt8
 from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchvision.datasets import MNIST
-from torchvision.datasets.utils import download_url
+from torchvision.datasets import CIFAR10, MNIST
+from torchvision.datasets.utils import check_integrity, download_url
 
 
 def data_root() -> Path:
@@ -57,6 +60,37 @@ def first_per_class(
     one_hot = torch.nn.functional.one_hot(targets.long(), len(caps))
     rank = (one_hot.cumsum(0) * one_hot).sum(1)  # 1 for the first of its class, 2 for the second
     return (rank <= caps[targets.long()]).nonzero().flatten()
+
+
+def long_tailed_counts(
+    classes: int = 10, largest: int = 5000, factor: float | int = 100
+) -> list[int]:
+    r"""Samples a class of the exponential long tail (Cui et al. 2019; Cao et al. 2019).
+
+    .. math:: n_k = \lfloor n_0\, \gamma^{-k/(M-1)} \rfloor, \qquad k = 0, \dots, M - 1
+
+    For :func:`first_per_class`; the defaults cut CIFAR-10-LT with imbalance factor 100 (12,406
+    images) from CIFAR-10.
+
+    Args:
+        classes: Number of classes :math:`M`.
+        largest: Samples of the first class, :math:`n_0`.
+        factor: :math:`\gamma`, how many times more samples the first class has than the last.
+
+    Raises:
+        ValueError: No class, a factor below one, or one that leaves a class empty.
+
+    Example:
+        >>> long_tailed_counts()
+        [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
+
+    """
+    if classes < 1 or not 1 <= factor <= largest:
+        raise ValueError(
+            f"need classes >= 1 and 1 <= factor <= largest, got classes={classes}, "
+            f"largest={largest}, factor={factor}"
+        )
+    return [int(largest * factor ** (-k / max(1, classes - 1))) for k in range(classes)]
 
 
 # --- Embedded: scikit-learn's digits, and scenes rendered from them ---------------------------
@@ -232,6 +266,120 @@ def paper_mnist_indices(
     train = first_per_class(train_targets[:40_000], counts)
     test = 40_000 + first_per_class(train_targets[40_000:50_000], counts)
     return train, test
+
+
+# --- CIFAR-10 ---------------------------------------------------------------------------------
+
+
+def cifar10(
+    split: Literal["train", "test"], *, root: Path | None = None, download: bool = True
+) -> tuple[UInt8[Tensor, "samples 3 32 32"], Int[Tensor, " samples"]]:
+    """CIFAR-10 (Krizhevsky 2009), RGB images and classes 0 to 9.
+
+    Takes the first of these that it finds, and says which it was by the number of images:
+
+    1. The original, `<root>/cifar-10-batches-py/` or `<root>/cifar-10-python.tar.gz` (extracted
+       there), verified against the checksums that torchvision publishes: 50,000 train and 10,000
+       test images in the order of the data.
+    2. A pack of lossless mosaics, `<root>/cifar10/{train,test}_<k>_<class>.webp` with
+       `index.json` (`columns`, `tile`, and `images`: tiles in use, by name), class after class;
+       verified against `<root>/SHA256SUMS` where that lists them. It may hold fewer train images:
+       enough of each class for a long tail and a balanced subset, see
+       :func:`long_tailed_counts` and :func:`first_per_class`.
+    3. With `download`, the original archive (170 MB), fetched to `<root>`.
+
+    Args:
+        split: "train" or "test".
+        root: Data folder; None takes :func:`data_root`.
+        download: Fetch the archive where there is neither original nor pack.
+
+    Raises:
+        FileNotFoundError: Nothing there; the message says what to put where.
+        ValueError: A file without its published checksum, or a pack that is not as its index says.
+
+    """
+    if split not in ("train", "test"):
+        raise ValueError(f'split must be "train" or "test", got {split!r}')
+    folder = data_root() if root is None else Path(root)
+    batches, archive = folder / CIFAR10.base_folder, folder / CIFAR10.filename
+    pack = folder / "cifar10"
+    if not batches.exists() and not archive.exists() and (pack / "index.json").exists():
+        return _read_mosaics(pack, split)
+    if not batches.exists():
+        if not archive.exists() and download:
+            try:
+                download_url(CIFAR10.url, folder, CIFAR10.filename, CIFAR10.tgz_md5)
+            except (OSError, RuntimeError) as error:
+                raise FileNotFoundError(f"could not download {CIFAR10.url}: {error}") from error
+        if not archive.exists():
+            raise FileNotFoundError(
+                f"no CIFAR-10 under {folder}: put the folder {CIFAR10.base_folder} or its archive "
+                f"{CIFAR10.filename} (md5 {CIFAR10.tgz_md5}) there, or the pack cifar10 with its "
+                f"index.json, or set SOFTMI_DATA"
+            )
+        _check_md5(archive, CIFAR10.tgz_md5)
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+    meta = [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]
+    for name, md5 in [*CIFAR10.train_list, *CIFAR10.test_list, meta]:
+        _check_md5(batches / name, md5)
+    with warnings.catch_warnings():  # NumPy 2.4.0 to 2.4.4, of pickles that Python 2 wrote
+        warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
+        data = CIFAR10(folder, train=split == "train")
+    images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
+    return images, torch.tensor(data.targets)
+
+
+def _check_md5(path: Path, md5: str) -> None:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; put CIFAR-10's {path.name} (md5 {md5}) there")
+    if not check_integrity(path, md5):
+        raise ValueError(f"{path} does not have the md5 {md5} of CIFAR-10's {path.name}")
+
+
+def _read_mosaics(pack: Path, split: str) -> tuple[Tensor, Tensor]:
+    from PIL import Image
+
+    index = json.loads((pack / "index.json").read_text())
+    columns, tile = index["columns"], index["tile"]
+    sums = _listed_checksums(pack.parent / "SHA256SUMS")
+    names = {}
+    for name in index["images"]:
+        if match := re.fullmatch(rf"{split}_(\d)_\w+", name):  # nothing that leaves the folder
+            names[int(match[1])] = name
+    if sorted(names) != list(range(10)) or tile != 32:
+        raise ValueError(
+            f"{pack}/index.json must list {split}_<k>_<class> for k = 0 to 9 in tiles of 32, got "
+            f"{sorted(names.values())} in tiles of {tile}"
+        )
+    images, counts = [], []
+    for k in range(10):
+        path, n = pack / f"{names[k]}.webp", index["images"][names[k]]
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing, but listed in index.json beside it")
+        expected = sums.get(path)
+        if expected is not None and (found := sha256(path)) != expected:
+            raise ValueError(f"{path} has sha256 {found}, but SHA256SUMS lists {expected}")
+        with Image.open(path) as image:
+            mosaic = torch.from_numpy(np.array(image.convert("RGB")))
+        rows = -(-n // columns)
+        if mosaic.shape != (rows * tile, columns * tile, 3):
+            raise ValueError(
+                f"{path} must show {n} tiles, {columns} a row: {columns * tile} x {rows * tile} "
+                f"pixels, got {mosaic.shape[1]} x {mosaic.shape[0]}"
+            )
+        tiles = mosaic.reshape(rows, tile, columns, tile, 3).permute(0, 2, 4, 1, 3)
+        images.append(tiles.reshape(rows * columns, 3, tile, tile)[:n])
+        counts.append(n)
+    return torch.cat(images), torch.repeat_interleave(torch.arange(10), torch.tensor(counts))
+
+
+def _listed_checksums(path: Path) -> dict[Path, str]:
+    """Checksums by file, from the output of sha256sum; nothing if there is no such file."""
+    if not path.exists():
+        return {}
+    lines = (line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip())
+    return {path.parent / name.lstrip("*"): digest for digest, name in lines}
 
 
 # --- CUB-200-2011 -----------------------------------------------------------------------------

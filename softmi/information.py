@@ -128,6 +128,10 @@ class MutualInformationEstimate:
     )
     _prior_is_known: bool = field(repr=False, compare=False, default=False)
     _prior_corrected: bool = field(repr=False, compare=False, default=False)
+    # Cross-fitting: which classifier scored each sample; empty where there was but one.
+    _folds: Int[Tensor, " _"] = field(
+        repr=False, compare=False, default_factory=lambda: torch.empty(0, dtype=torch.long)
+    )
 
     def __float__(self) -> float:
         return self.value
@@ -156,11 +160,18 @@ class MutualInformationEstimate:
 
         .. math:: \bar Z - \sqrt{\frac{2 V \log(2/\delta)}{n}} - \frac{7 R \log(2/\delta)}{3(n-1)}
 
-        With the prior estimated from the labels it is McDiarmid's bound: replacing one sample
-        moves the plug-in entropy by at most :math:`(\log n + 1)/n`, whose mean is below
-        :math:`H(Y)`, and the mean log-loss by at most :math:`B/n`:
+        With the prior estimated from the labels each of its two parts may fail with probability
+        :math:`\delta/2`: McDiarmid's bound on the plug-in entropy, which lies below
+        :math:`H(Y)` in the mean and moves by at most :math:`(\log n + 1)/n` with one sample,
+        and empirical Bernstein on the log-loss, with :math:`V` its sample variance:
 
-        .. math:: \bar Z - (B + \log n + 1) \sqrt{\log(1/\delta) / (2n)}
+        .. math::
+            \bar Z - (\log n + 1) \sqrt{\frac{\log(2/\delta)}{2n}}
+            - \sqrt{\frac{2 V \log(4/\delta)}{n}} - \frac{7 B \log(4/\delta)}{3(n-1)}
+
+        After cross-fitting no single classifier has seen none of the samples. The bound is then
+        computed for each fold with :math:`\delta/K`, and the best of the K holds: all do at once
+        with probability :math:`1-\delta`.
 
         The distribution-free limit of McAllester and Stratos (2020), no such bound above
         O(log n), does not bite for labels, since :math:`I \le \log M`.
@@ -183,6 +194,8 @@ class MutualInformationEstimate:
         n = self.n_samples
         if n < 2:
             raise ValueError(f"a certified bound needs at least two samples, got {n}")
+        if self.pointwise.numel() != n:
+            raise ValueError("no certified bound: a streamed estimate keeps no summands")
         if self._prior_corrected and not self._prior_is_known:
             raise ValueError(
                 "a certified bound from prior-corrected logits needs the prior that they were "
@@ -190,20 +203,36 @@ class MutualInformationEstimate:
             )
         classes = self._prior.numel()
         log_q = self.pointwise + self._log_prior_at_targets
-        mixed = torch.logaddexp(
+        log_loss = -torch.logaddexp(
             log_q + math.log1p(-epsilon), torch.full_like(log_q, math.log(epsilon / classes))
         )
-        z = mixed - self._log_prior_at_targets
-        log_loss_bound = math.log(classes / epsilon)
+        limit = math.log(classes / epsilon)
+        folds = self._folds.unique().tolist()
+        parts = [self._folds == fold for fold in folds] or [torch.ones(n, dtype=torch.bool)]
+        each = delta / len(parts)
         if self._prior_is_known:
             support = self._prior[self._prior > 0]
-            spread = log_loss_bound + float((support.max() / support.min()).log())
-            term = math.log(2 / delta)
-            slack = math.sqrt(2 * float(z.var()) * term / n) + 7 * spread * term / (3 * (n - 1))
+            spread = limit + float((support.max() / support.min()).log())
+            z = -log_loss - self._log_prior_at_targets
+            bound = max(float(z[i].mean()) - _bernstein(z[i], spread, each) for i in parts)
         else:
-            slack = (log_loss_bound + math.log(n) + 1) * math.sqrt(math.log(1 / delta) / (2 * n))
-        bound = float(z.mean()) - slack
+            entropy_slack = (math.log(n) + 1) * math.sqrt(math.log(2 / delta) / (2 * n))
+            loss = min(
+                float(log_loss[i].mean()) + _bernstein(log_loss[i], limit, each / 2) for i in parts
+            )
+            bound = float(-self._log_prior_at_targets.mean()) - entropy_slack - loss
         return bound / math.log(2) if self.unit == "bits" else bound
+
+
+def _bernstein(values: Float[Tensor, " samples"], spread: float, delta: float) -> float:
+    """How far the mean of values in an interval of width `spread` may lie above its expectation.
+
+    With probability 1 - delta: empirical Bernstein, Maurer and Pontil (2009), theorem 4.
+    """
+    n, term = len(values), math.log(2 / delta)
+    if n < 2:
+        return math.inf
+    return math.sqrt(2 * float(values.var()) * term / n) + 7 * spread * term / (3 * (n - 1))
 
 
 def mutual_information(
@@ -262,7 +291,7 @@ def mutual_information(
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be in (0, 1), got {confidence}")
     logits, targets = logits.detach().double(), targets.detach().long()
-    n, classes = logits.shape
+    classes = logits.shape[1]
     known = prior is not None
     pi = as_prior(
         label_frequencies(targets, classes) if prior is None else prior,
@@ -277,8 +306,20 @@ def mutual_information(
     logits = logits - logits.amax(dim=1, keepdim=True)
     adjusted = logits + pi.log() if prior_corrected else logits
     log_q = -torch.nn.functional.cross_entropy(adjusted, targets, reduction="none")
-    pointwise = log_q - log_prior_at_targets
+    return _estimate(log_q, targets, pi, known, prior_corrected, confidence)
 
+
+def _estimate(
+    log_q: Float[Tensor, " samples"],
+    targets: Int[Tensor, " samples"],
+    prior: Float[Tensor, " classes"],
+    prior_is_known: bool,
+    prior_corrected: bool,
+    confidence: float,
+) -> MutualInformationEstimate:
+    r"""The estimate from :math:`\log q(y_i|x_i)` of each sample, all in float64."""
+    log_prior_at_targets = prior.log()[targets]
+    pointwise, n = log_q - log_prior_at_targets, len(log_q)
     value = float(pointwise.mean())
     standard_error = float(pointwise.std()) / math.sqrt(n) if n > 1 else math.inf
     z = float(ndtri(torch.tensor((1 + confidence) / 2, dtype=torch.float64)))
@@ -287,12 +328,12 @@ def mutual_information(
         standard_error=standard_error,
         low=value - z * standard_error,
         high=value + z * standard_error,
-        label_entropy=float(entr(pi).sum()),
+        label_entropy=float(entr(prior).sum()),
         n_samples=n,
         pointwise=pointwise,
         _log_prior_at_targets=log_prior_at_targets,
-        _prior=pi,
-        _prior_is_known=known,
+        _prior=prior,
+        _prior_is_known=prior_is_known,
         _prior_corrected=prior_corrected,
     )
 

@@ -523,7 +523,13 @@ def certified_by_hand(q, y, prior, delta, epsilon, *, known):
         spread = loss_bound + math.log(max(positive) / min(positive))
         log_term = math.log(2 / delta)
         return mean - math.sqrt(2 * variance * log_term / n) - 7 * spread * log_term / 3 / (n - 1)
-    return mean - (loss_bound + math.log(n) + 1) * math.sqrt(math.log(1 / delta) / 2 / n)
+    losses = [-v - math.log(prior[k]) for v, k in zip(z, y, strict=True)]
+    loss = sum(losses) / n
+    variance = sum((v - loss) ** 2 for v in losses) / (n - 1)
+    log_term = math.log(4 / delta)
+    slack = math.sqrt(2 * variance * log_term / n) + 7 * loss_bound * log_term / 3 / (n - 1)
+    entropy_slack = (math.log(n) + 1) * math.sqrt(math.log(2 / delta) / 2 / n)
+    return -sum(p * math.log(p) for p in prior if p) - entropy_slack - loss - slack
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known prior", "estimated prior"])

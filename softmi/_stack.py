@@ -1,0 +1,372 @@
+r"""The classifiers behind :class:`softmi.estimators.SoftmaxMutualInformation`, and their pool.
+
+From rigid to flexible: linear discriminant analysis with shrinkage, logistic regression, kernel
+logistic regression, and an ensemble of small networks. Each gives pointwise mutual informations,
+:math:`\log q_j(y|x) - \log \pi_y`. The pool adds them, weighted, and puts the prior back:
+
+.. math:: \log q(y|x) = \log \pi_y + \sum_j w_j \log \frac{q_j(y|x)}{\pi_y} + c(x), \quad w_j \ge 0
+
+With :math:`w = 0` it has learnt nothing and reports zero information; with one member,
+:math:`w = 1/T` is temperature scaling (Guo et al. 2017).
+"""
+
+import copy
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+from sklearn.base import BaseEstimator, clone
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.kernel_approximation import Nystroem
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+# scikit-learn's members see at most so many samples: what more would teach them is far below the
+# sampling error, and they hold copies in float64. The networks see all.
+CAP = 20_000
+# Settings and weights are chosen on one to five folds inside the training part, as many as give
+# this number of samples; from LARGE on, one small part, which the networks never get to see.
+VALIDATED, LARGE = 1_000, 50_000
+NETWORKS = 2
+RATE, ROUNDS, PATIENCE = 6e-3, 30, 5
+SMALLEST = 10  # below, nothing can be trained and validated: the prior is all there is
+CHUNK = 8_192  # rows predicted at a time
+
+
+def default_members(features: int, samples: int) -> list[list[BaseEstimator]]:
+    """The members that scikit-learn has, each as a list of settings to choose from."""
+    ridge = [LogisticRegression(C=c, max_iter=200, tol=1e-3) for c in (1e-3, 3e-2, 1.0)]
+    components = min(200, samples // 2 + 1)
+    kernel = [
+        make_pipeline(
+            Nystroem(gamma=1 / features, n_components=components, random_state=0),
+            LogisticRegression(C=c, max_iter=200, tol=1e-3),
+        )
+        for c in (0.3, 10.0)
+    ]
+    return [[LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")], ridge, kernel]
+
+
+def deal(y: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
+    """Fold of each sample, classes dealt out one after another: stratified, rare ones too."""
+    fold = np.empty(len(y), dtype=np.int64)
+    fold[np.lexsort((rng.random(len(y)), y))] = np.arange(len(y)) % folds
+    return fold
+
+
+def smoothed_log_prior(y: np.ndarray, classes: int) -> np.ndarray:
+    """Log-frequencies; half a sample for each class, so that an absent one stays possible."""
+    counts = np.bincount(y, minlength=classes) + 0.5
+    return np.log(counts / counts.sum())
+
+
+def with_floor(log_q: np.ndarray, log_prior: np.ndarray, samples: int) -> np.ndarray:
+    """Mix with the prior, by the weight of one sample: no label is impossible."""
+    epsilon = 1 / (samples + 2)
+    return np.logaddexp(log_q + math.log1p(-epsilon), log_prior + math.log(epsilon))
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Robust centring and scaling of each feature, and a smooth clip of what is far out.
+
+    Median and interquartile range, so that one wild value cannot squeeze all others; beyond
+    `LIMIT` scales values level off (at 3 the change is below 1 %). All of it is one-to-one:
+    no information is lost but by rounding.
+    """
+
+    centre: np.ndarray
+    scale: np.ndarray
+    LIMIT = 8.0
+
+    @classmethod
+    def of(cls, x: np.ndarray) -> "Scaling":
+        """Measure the features of `x`, shape (samples, features)."""
+        low, centre, high = np.quantile(x, (0.25, 0.5, 0.75), axis=0)
+        scale = (high - low) / 1.349  # the standard deviation, for a Gaussian
+        deviation = x.std(axis=0, dtype=np.float64)
+        # Where at least half of the values agree, or nearly, the range says nothing.
+        scale = np.where(scale > 1e-3 * deviation, scale, deviation)
+        return cls(centre, np.where(scale > 0, scale, 1.0))
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Return `x` scaled, in float32."""
+        centre, scale = self.centre.astype(x.dtype), self.scale.astype(x.dtype)
+        # The fourth power of what is beyond would overflow in float32.
+        z = np.clip((x - centre) / scale, -1e9, 1e9).astype(np.float32)
+        return z / (1 + (z / self.LIMIT) ** 4) ** np.float32(0.25)
+
+
+class Networks(nn.Module):
+    """Networks of one shape, evaluated at once: two hidden layers, and a linear path past them."""
+
+    def __init__(self, networks: int, features: int, classes: int, hidden: int) -> None:
+        super().__init__()
+        sizes = [(features, hidden), (hidden, hidden), (hidden, classes), (features, classes)]
+        self.weights = nn.ParameterList(
+            torch.randn(networks, a, b) * math.sqrt(gain / a)  # He et al.; the output starts small
+            for (a, b), gain in zip(sizes, (2.0, 2.0, 0.1, 0.1), strict=True)
+        )
+        self.biases = nn.ParameterList(
+            torch.zeros(networks, 1, b) for b in (hidden, hidden, classes)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (networks, batch, classes) of inputs (networks, batch, features)."""
+        w1, w2, w3, skip = self.weights
+        b1, b2, b3 = self.biases
+        h = torch.relu(torch.baddbmm(b1, x, w1))
+        h = torch.relu(torch.baddbmm(b2, h, w2))
+        return torch.baddbmm(b3, h, w3) + x @ skip
+
+
+class Part:
+    """Data, scaled when it is asked for, so that much of it is never copied as a whole."""
+
+    def __init__(
+        self, x: np.ndarray, y: np.ndarray, scaling: Scaling | None, device: str
+    ) -> None:
+        self.x, self.y, self.scaling, self.device = x, y, scaling, device
+
+    def inputs(self, rows: np.ndarray) -> np.ndarray:
+        """Scaled inputs of these rows."""
+        return self.x[rows] if self.scaling is None else self.scaling(self.x[rows])
+
+    def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of these rows, in the shape of `rows`, for the networks."""
+        z = torch.from_numpy(self.inputs(rows)).to(self.device)
+        return z, torch.from_numpy(self.y[rows]).to(self.device)
+
+
+def train_networks(
+    data: Part,
+    classes: int,
+    training: np.ndarray,
+    validation: np.ndarray | None,
+    *,
+    rounds: int,
+    seed: int,
+) -> tuple[Networks, int]:
+    """Train a network on each of the rows of `training`; return their averaged weights.
+
+    Adam with decoupled weight decay; the weights are averaged over about one round. With
+    validation rows, shape (networks, rows), the round with the lowest log-loss there is kept, and
+    training ends `PATIENCE` rounds after it; without, it takes all `rounds`. Also returns their
+    number.
+    """
+    rng = np.random.default_rng(seed)
+    samples, features = training.shape[1], data.x.shape[1]
+    batch = min(512, max(16, samples // 8))
+    steps = min(math.ceil(samples / batch), 400)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Networks(len(training), features, classes, 64 if samples < 2_000 else 128)
+    model.to(data.device)
+    average = copy.deepcopy(model).requires_grad_(False)
+    parameters, averaged = list(model.parameters()), list(average.parameters())
+    optimiser = torch.optim.AdamW(parameters, lr=RATE, weight_decay=1e-2, fused=True)
+    best, best_round, kept = math.inf, rounds, average
+    for done in range(1, rounds + 1):
+        for _ in range(steps):
+            chosen = rng.integers(samples, size=(len(training), batch))
+            x, y = data.batch(np.take_along_axis(training, chosen, axis=1))
+            # Times their number: each network sees the gradient of its own mean loss.
+            loss = cross_entropy(model(x).flatten(0, 1), y.flatten()) * len(training)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            with torch.no_grad():
+                torch._foreach_lerp_(averaged, parameters, 1 / (steps + 1))
+        if validation is None:
+            continue
+        log_q = network_log_probabilities(average, data, validation)
+        loss = -np.take_along_axis(log_q, data.y[validation][:, :, None], 2).mean()
+        if loss < best - 5e-4:
+            best, best_round, kept = loss, done, copy.deepcopy(average)
+        elif done - best_round >= PATIENCE:
+            break
+    return kept, best_round
+
+
+@torch.no_grad()
+def network_log_probabilities(networks: Networks, data: Part, rows: np.ndarray) -> np.ndarray:
+    """Log-probabilities (networks, rows, classes) of rows (networks, rows) or (1, rows)."""
+    copies = networks.biases[0].shape[0]
+    parts = [
+        networks(data.batch(chunk)[0].expand(copies, -1, -1)).log_softmax(-1).cpu().numpy()
+        for chunk in np.array_split(rows, math.ceil(rows.shape[1] / CHUNK), axis=1)
+    ]
+    return np.concatenate(parts, axis=1, dtype=np.float64)
+
+
+def geometric_mean(log_q: np.ndarray) -> np.ndarray:
+    """Log-probabilities of an ensemble, from those of its networks along the first axis."""
+    return log_softmax(log_q.mean(0), axis=-1)
+
+
+def pool_weights(pmi: np.ndarray, y: np.ndarray, log_prior: np.ndarray) -> np.ndarray:
+    """Weights of the members, at least zero, that make the log-loss of these samples lowest.
+
+    A convex problem. A weak pull towards equal weights, worth a few samples, steadies it.
+
+    Args:
+        pmi: Of the members, shape (members, samples, classes).
+        y: Labels of samples that no member was trained on.
+        log_prior: Shape (classes,).
+
+    """
+    members, n = pmi.shape[:2]
+    start, truth = np.full(members, 1 / members), (np.arange(n), y)
+
+    def objective(w: np.ndarray) -> tuple[float, np.ndarray]:
+        log_q = log_softmax(log_prior + np.tensordot(w, pmi, 1), axis=1)
+        residual = np.exp(log_q)
+        residual[truth] -= 1
+        value = -log_q[truth].sum() + 2 * ((w - start) ** 2).sum()
+        gradient = np.einsum("jnk,nk->j", pmi, residual) + 4 * (w - start)
+        return value / n, gradient / n
+
+    bounds = [(0, None)] * members
+    return minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+
+
+def log_loss(pmi: np.ndarray, weights: np.ndarray, y: np.ndarray, log_prior: np.ndarray) -> float:
+    """Mean log-loss of a pool on these samples."""
+    log_q = log_softmax(log_prior + np.tensordot(weights, pmi, 1), axis=1)
+    return -float(log_q[np.arange(len(y)), y].mean())
+
+
+@dataclass(frozen=True)
+class Member:
+    """A fitted scikit-learn classifier, which may know fewer classes than there are."""
+
+    classifier: BaseEstimator | None  # None: a single class, nothing to tell apart
+    log_prior: np.ndarray
+    samples: int
+
+    @classmethod
+    def fit(cls, classifier, data: Part, rows: np.ndarray, classes: int) -> "Member":
+        """Fit a fresh copy of `classifier` on at most `CAP` of these rows (in random order)."""
+        rows = rows[:CAP]
+        log_prior = smoothed_log_prior(data.y[rows], classes)
+        if len(np.unique(data.y[rows])) == 1:
+            return cls(None, log_prior, len(rows))
+        with warnings.catch_warnings():
+            # Not converged, collinear, few samples in a class: the validation loss is the judge.
+            warnings.simplefilter("ignore")
+            fitted = clone(classifier).fit(data.inputs(rows), data.y[rows])
+        return cls(fitted, log_prior, len(rows))
+
+    def pmi(self, data: Part, rows: np.ndarray) -> np.ndarray:
+        """Pointwise mutual information of these rows with each class."""
+        if self.classifier is None:
+            return np.zeros((len(rows), len(self.log_prior)))
+        log_q = np.full((len(rows), len(self.log_prior)), -np.inf)
+        with np.errstate(divide="ignore"):
+            p = np.log(self.classifier.predict_proba(data.inputs(rows)))
+        log_q[:, self.classifier.classes_] = p
+        return with_floor(log_q, self.log_prior, self.samples) - self.log_prior
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Fitted members and their pool; see :func:`fit_stack`."""
+
+    scaling: Scaling
+    log_prior: np.ndarray
+    samples: int
+    members: list[Member]
+    networks: Networks | None
+    weights: np.ndarray
+
+    def log_probabilities(self, x: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """log q(y|x) of inputs (samples, features); `weights` in place of the fitted ones."""
+        weights = self.weights if weights is None else weights
+        device = "cpu" if self.networks is None else str(self.networks.biases[0].device)
+        data = Part(x, np.zeros(len(x), dtype=np.int64), self.scaling, device)
+        parts = []
+        for rows in np.array_split(np.arange(len(x)), math.ceil(len(x) / CHUNK)):
+            pmi = [member.pmi(data, rows) for member in self.members]
+            if self.networks is not None:
+                log_q = geometric_mean(network_log_probabilities(self.networks, data, rows[None]))
+                pmi.append(with_floor(log_q, self.log_prior, self.samples) - self.log_prior)
+            logits = np.tile(self.log_prior, (len(rows), 1))
+            for weight, values in zip(weights, pmi, strict=True):
+                logits += weight * values
+            parts.append(with_floor(log_softmax(logits, 1), self.log_prior, self.samples))
+        return np.concatenate(parts)
+
+
+def fit_stack(
+    x: np.ndarray,
+    y: np.ndarray,
+    rows: np.ndarray,
+    classes: int,
+    *,
+    classifiers: Sequence[BaseEstimator] | None,
+    seed: int,
+    device: str,
+) -> Stack:
+    """Train all members on `rows` of the data, and pool them by samples they have not seen.
+
+    Settings, rounds and weights come from folds inside `rows`; then every member is trained anew
+    on all of them. Nothing outside `rows` is looked at.
+    """
+    rng = np.random.default_rng(seed)
+    rows, n = rng.permutation(rows), len(rows)
+    scaling = Scaling.of(x[rows[:CAP]])
+    data = Part(x, y, scaling, device)
+    if n <= CAP:  # few enough to be scaled once
+        data, rows = Part(data.inputs(rows), y[rows], None, device), np.arange(n)
+    log_prior = smoothed_log_prior(data.y[rows], classes)
+    if n < SMALLEST:
+        return Stack(scaling, log_prior, n, [], None, np.empty(0))
+    folds = max(5, n // 10_000)
+    fold = deal(data.y[rows], folds, rng)
+    used = min(folds, max(1, math.ceil(VALIDATED * folds / n)))
+    size = n // folds  # the same in each: one sample a fold may be left out
+    training = np.stack([rows[fold != k][: n - size - 1] for k in range(used)])
+    held = np.stack([rows[fold == k][:size] for k in range(used)])
+    held_y = data.y[held.ravel()]
+
+    options = default_members(x.shape[1], n) if classifiers is None else [[c] for c in classifiers]
+    pmis, members = [], []
+    for settings in options:
+        tried = [
+            np.concatenate([
+                Member.fit(setting, data, train, classes).pmi(data, test)
+                for train, test in zip(training, held, strict=True)
+            ])
+            for setting in settings
+        ]  # fmt: skip
+        losses = []
+        for pmi in tried:  # each at its best temperature
+            losses.append(log_loss(pmi[None], pool_weights(pmi[None], held_y, log_prior), held_y,
+                                   log_prior))  # fmt: skip
+        best = int(np.argmin(losses))
+        pmis.append(tried[best])
+        members.append(Member.fit(settings[best], data, rows, classes))
+
+    networks = None
+    if classifiers is None:
+        networks, rounds = train_networks(
+            data, classes, training.repeat(NETWORKS, axis=0), held.repeat(NETWORKS, axis=0),
+            rounds=ROUNDS, seed=seed,
+        )  # fmt: skip
+        log_q = network_log_probabilities(networks, data, held.repeat(NETWORKS, axis=0))
+        log_q = log_q.reshape(used, NETWORKS, size, classes).swapaxes(0, 1)
+        log_q = geometric_mean(log_q).reshape(-1, classes)
+        pmis.append(with_floor(log_q, log_prior, n) - log_prior)
+        if n < LARGE:
+            networks, _ = train_networks(
+                data, classes, np.tile(rows, (NETWORKS, 1)), None, rounds=rounds, seed=seed + 1
+            )
+    weights = pool_weights(np.stack(pmis), held_y, log_prior)
+    return Stack(scaling, log_prior, n, members, networks, weights)

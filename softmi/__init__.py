@@ -6,12 +6,16 @@ In the papers                                          Here
 label entropy H(Y)                                     :func:`entropy`
 log p(x, y) / (p(x) p(y))                              :func:`pointwise_mutual_information`
 softmax and PC-softmax estimates of I(X; Y)            :func:`mutual_information`
+the same, streamed in constant memory                  :class:`softmi.metrics.MutualInformation`
+the same, of arrays X and y, cross-fitted              :class:`SoftmaxMutualInformation`
+MINE, NWJ, InfoNCE, SMILE, nearest neighbours          :mod:`softmi.bounds`
 CMI, concentration of outputs (Yang et al.)            :func:`conditional_mutual_information`
 PC-softmax s_y(x)                                      :func:`pc_softmax`, :func:`pc_log_softmax`
 PC-softmax loss, balanced softmax, logit adjustment    :func:`pc_cross_entropy`,
                                                        :class:`PCSoftmaxLoss`
 post-hoc logit adjustment, post-compensated softmax    :func:`adjust_logits`
 the synthetic task                                     :class:`GaussianClasses`
+a label-noise channel over images                      :class:`LabelNoise`
 CAM, infoCAM, infoCAM+, Finer-CAM's contrast            :func:`class_activation_map`
 the region R of infoCAM (window sum)                   :func:`window_sum`
 box of a map, IoU                                      :func:`boxes_from_score_maps`,
@@ -22,6 +26,7 @@ MaxBoxAcc, MaxBoxAccV2                                 :class:`MaxBoxAccuracy`
 """
 
 from softmi.cam import class_activation_map, contrast_weights, window_sum
+from softmi.estimators import SoftmaxMutualInformation
 from softmi.information import (
     MutualInformationEstimate,
     conditional_mutual_information,
@@ -42,7 +47,15 @@ from softmi.losses import (
     pc_log_softmax,
     pc_softmax,
 )
-from softmi.synthetic import DiscreteJoint, GaussianClasses
+from softmi.synthetic import (
+    DiscreteJoint,
+    GaussianClasses,
+    LabelNoise,
+    NoisyXor,
+    Rings,
+    StudentTClasses,
+    long_tailed_prior,
+)
 from softmi.training import fit
 
 __version__ = "0.1.0"
@@ -50,10 +63,15 @@ __version__ = "0.1.0"
 __all__ = [
     "DiscreteJoint",
     "GaussianClasses",
+    "LabelNoise",
     "LocalizationAccuracy",
     "MaxBoxAccuracy",
     "MutualInformationEstimate",
+    "NoisyXor",
     "PCSoftmaxLoss",
+    "Rings",
+    "SoftmaxMutualInformation",
+    "StudentTClasses",
     "adjust_logits",
     "box_iou",
     "boxes_from_score_maps",
@@ -62,6 +80,7 @@ __all__ = [
     "contrast_weights",
     "entropy",
     "fit",
+    "long_tailed_prior",
     "mutual_information",
     "pc_cross_entropy",
     "pc_log_softmax",

@@ -82,6 +82,7 @@ class Scaling:
     no information is lost but by rounding.
     """
 
+    size: np.ndarray
     centre: np.ndarray
     scale: np.ndarray
     LIMIT = 8.0
@@ -89,29 +90,41 @@ class Scaling:
     @classmethod
     def of(cls, x: np.ndarray) -> "Scaling":
         """Measure the features of `x`, shape (samples, features)."""
+        # Powers of two, so that nothing is rounded: squares and differences of huge or tiny values
+        # would leave the range of floating point.
+        exponent = np.frexp(np.abs(x).max(axis=0))[1]
+        size = np.ldexp(np.ones(1, x.dtype), np.maximum(exponent - 1, np.finfo(x.dtype).minexp))
+        x = x / size
         low, centre, high = np.quantile(x, (0.25, 0.5, 0.75), axis=0)
         scale = (high - low) / 1.349  # the standard deviation, for a Gaussian
         deviation = x.std(axis=0, dtype=np.float64)
         # Where at least half of the values agree, or nearly, the range says nothing.
         scale = np.where(scale > 1e-3 * deviation, scale, deviation)
-        return cls(centre, np.where(scale > 0, scale, 1.0))
+        scale = np.where(scale > 0, scale, 1.0)
+        return cls(size, centre.astype(x.dtype), scale.astype(x.dtype))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Return `x` scaled, in float32."""
-        centre, scale = self.centre.astype(x.dtype), self.scale.astype(x.dtype)
-        # The fourth power of what is beyond would overflow in float32.
-        z = np.clip((x - centre) / scale, -1e9, 1e9).astype(np.float32)
+        # New values may be beyond all bounds; the fourth power would overflow in float32.
+        with np.errstate(over="ignore"):
+            z = (x / self.size - self.centre) / self.scale
+        z = np.clip(z, -1e9, 1e9).astype(np.float32)
         return z / (1 + (z / self.LIMIT) ** 4) ** np.float32(0.25)
 
 
 class Networks(nn.Module):
     """Networks of one shape, evaluated at once: two hidden layers, and a linear path past them."""
 
-    def __init__(self, networks: int, features: int, classes: int, hidden: int) -> None:
+    def __init__(
+        self, networks: int, features: int, classes: int, hidden: int, *, seed: int
+    ) -> None:
         super().__init__()
+        # Its own generator: the global ones, also those of GPUs, are the user's.
+        rng = torch.Generator().manual_seed(seed)
         sizes = [(features, hidden), (hidden, hidden), (hidden, classes), (features, classes)]
         self.weights = nn.ParameterList(
-            torch.randn(networks, a, b) * math.sqrt(gain / a)  # He et al.; the output starts small
+            # He et al.; the output starts small
+            torch.randn(networks, a, b, generator=rng) * math.sqrt(gain / a)
             for (a, b), gain in zip(sizes, (2.0, 2.0, 0.1, 0.1), strict=True)
         )
         self.biases = nn.ParameterList(
@@ -131,13 +144,19 @@ class Part:
     """Data, scaled when it is asked for, so that much of it is never copied as a whole."""
 
     def __init__(
-        self, x: np.ndarray, y: np.ndarray, scaling: Scaling | None, device: str
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        scaling: Scaling | None,
+        device: str,
+        dtype: type = np.float32,
     ) -> None:
-        self.x, self.y, self.scaling, self.device = x, y, scaling, device
+        self.x, self.y, self.scaling, self.device, self.dtype = x, y, scaling, device, dtype
 
     def inputs(self, rows: np.ndarray) -> np.ndarray:
         """Scaled inputs of these rows."""
-        return self.x[rows] if self.scaling is None else self.scaling(self.x[rows])
+        x = self.x[rows]
+        return (x if self.scaling is None else self.scaling(x)).astype(self.dtype, copy=False)
 
     def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Inputs and labels of these rows, in the shape of `rows`, for the networks."""
@@ -165,10 +184,8 @@ def train_networks(
     samples, features = training.shape[1], data.x.shape[1]
     batch = min(512, max(16, samples // 8))
     steps = min(math.ceil(samples / batch), 400)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = Networks(len(training), features, classes, 64 if samples < 2_000 else 128)
-    model.to(data.device)
+    hidden = 64 if samples < 2_000 else 128
+    model = Networks(len(training), features, classes, hidden, seed=seed).to(data.device)
     average = copy.deepcopy(model).requires_grad_(False)
     parameters, averaged = list(model.parameters()), list(average.parameters())
     optimiser = torch.optim.AdamW(parameters, lr=RATE, weight_decay=1e-2, fused=True)
@@ -271,6 +288,8 @@ class Member:
         log_q = np.full((len(rows), len(self.log_prior)), -np.inf)
         with np.errstate(divide="ignore"):
             p = np.log(self.classifier.predict_proba(data.inputs(rows)))
+        if np.isnan(p).any():
+            raise ValueError(f"probabilities of {self.classifier} are NaN")
         log_q[:, self.classifier.classes_] = p
         return with_floor(log_q, self.log_prior, self.samples) - self.log_prior
 
@@ -289,13 +308,19 @@ class Stack:
     def log_probabilities(self, x: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         """log q(y|x) of inputs (samples, features); `weights` in place of the fitted ones."""
         weights = self.weights if weights is None else weights
-        device = "cpu" if self.networks is None else str(self.networks.biases[0].device)
-        data = Part(x, np.zeros(len(x), dtype=np.int64), self.scaling, device)
+        # In float64: how a float32 sum is rounded depends on how many rows there are beside it.
+        networks, device = None, torch.device("cpu")
+        if self.networks is not None:
+            device = self.networks.biases[0].device
+            device = torch.device("cpu") if device.type == "mps" else device
+            networks = copy.deepcopy(self.networks).to(device).double()
+        labels = np.zeros(len(x), dtype=np.int64)
+        data = Part(x, labels, self.scaling, str(device), dtype=np.float64)
         parts = []
         for rows in np.array_split(np.arange(len(x)), math.ceil(len(x) / CHUNK)):
             pmi = [member.pmi(data, rows) for member in self.members]
-            if self.networks is not None:
-                log_q = geometric_mean(network_log_probabilities(self.networks, data, rows[None]))
+            if networks is not None:
+                log_q = geometric_mean(network_log_probabilities(networks, data, rows[None]))
                 pmi.append(with_floor(log_q, self.log_prior, self.samples) - self.log_prior)
             logits = np.tile(self.log_prior, (len(rows), 1))
             for weight, values in zip(weights, pmi, strict=True):

@@ -3,6 +3,7 @@ r"""Mutual information of arrays: scikit-learn estimators that cross-fit a stack
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,13 @@ from torch.special import ndtri
 from tqdm import tqdm
 
 from softmi._stack import CHUNK, Stack, deal, fit_stack
-from softmi._validation import PriorLike, as_prior, label_frequencies
+from softmi._validation import (
+    PriorLike,
+    as_prior,
+    at_least_float32,
+    describe,
+    label_frequencies,
+)
 from softmi.information import MutualInformationEstimate, _estimate
 
 BINS = 15  # of the calibration error
@@ -197,6 +204,7 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
             if (pi == 0).any():
                 raise ValueError(f"prior is zero for labels that occur: {pi.tolist()}")
 
+        device = self._device()
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         rng = np.random.default_rng(seed)
         fold = deal(codes, min(self.folds, n), rng)
@@ -210,7 +218,7 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
         scored = Parallel(self.n_jobs, return_as="generator")(
             delayed(_fit_and_score)(
                 X, codes, train, held, classes,
-                classifiers=self.classifiers, seed=seed + i, device=self._device(),
+                classifiers=self.classifiers, seed=seed + i, device=device,
             )
             for i, (_, train, held) in enumerate(jobs)
         )  # fmt: skip
@@ -224,7 +232,8 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
                 self.stacks_.append(stack)
                 calibration.append(statistics)
 
-        arguments = (targets, pi, known, False, self.confidence)
+        confidence = float(self.confidence)
+        arguments = (targets, pi, known, False, confidence)
         estimate = _estimate(torch.from_numpy(log_q[0]), *arguments)
         estimate = replace(estimate, _folds=torch.from_numpy(fold))
         self.mutual_information_: MutualInformationEstimate = estimate
@@ -241,7 +250,7 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
             missing = 0.0 if known else (classes - 1) / (2 * n)  # Miller-Madow
             value = sampling.value + missing
             standard_error = math.hypot(sampling.standard_error, GAP_ERROR * gap)
-            z = float(ndtri(torch.tensor((1 + self.confidence) / 2, dtype=torch.float64)))
+            z = float(ndtri(torch.tensor((1 + confidence) / 2, dtype=torch.float64)))
             self.extrapolated_ = ExtrapolatedMutualInformation(
                 value=value,
                 standard_error=standard_error,
@@ -256,8 +265,10 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
         """Return X as a dense float array and y as codes, and set what scikit-learn expects."""
         if not isinstance(self.folds, (int, np.integer)) or self.folds < 2:
             raise ValueError(f"folds must be an integer of at least 2, got {self.folds!r}")
-        if not 0 < self.confidence < 1:
-            raise ValueError(f"confidence must be in (0, 1), got {self.confidence}")
+        if not isinstance(self.confidence, Real) or not 0 < self.confidence < 1:
+            raise ValueError(f"confidence must be in (0, 1), got {self.confidence!r}")
+        if self.classifiers is not None:
+            _check_classifiers(self.classifiers)
         X, y = validate_data(
             self, _as_array(X), _as_array(y), dtype=[np.float64, np.float32], ensure_min_samples=4
         )
@@ -265,15 +276,18 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"y holds one class only, {self.classes_[0]!r}: nothing can tell about a label "
-                "that never changes (the mutual information is 0)"
+                f"y holds one class only, {self.classes_.tolist()[0]!r}: nothing can tell about "
+                "a label that never changes (the mutual information is 0)"
             )
         return X, codes.astype(np.int64)
 
     def _device(self) -> str:
         if self.device == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
-        return self.device
+        try:
+            return str(torch.empty(0, device=self.device).device)
+        except (AssertionError, RuntimeError, TypeError) as error:
+            raise ValueError(f"device {self.device!r} cannot be used: {error}") from error
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Log-probabilities of new samples: geometric mean over the folds' classifiers.
@@ -296,7 +310,8 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Likeliest label of new samples, shape (samples,)."""
-        return self.classes_[self.predict_log_proba(X).argmax(1)]
+        likeliest = self.predict_log_proba(X).argmax(1)
+        return self.classes_[likeliest]
 
     def pointwise_mutual_information(self, X: Any, y: Any) -> np.ndarray:
         r"""Pointwise mutual information of new samples with their labels, in nats.
@@ -331,7 +346,26 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
 
 def _as_array(values: Any) -> Any:
     """Tensors, also on other devices, as arrays; everything else as it is."""
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+    if not isinstance(values, Tensor):
+        return values
+    if values.layout != torch.strided:
+        raise TypeError(f"sparse tensors must be made dense first, got {describe(values)}")
+    return at_least_float32(values.detach().cpu()).numpy()
+
+
+def _check_classifiers(classifiers: Any) -> None:
+    """Raise unless these are instances that give probabilities."""
+    if not isinstance(classifiers, Sequence) or isinstance(classifiers, str) or not classifiers:
+        raise ValueError(
+            "classifiers must be None or a list of at least one scikit-learn classifier, got "
+            f"{classifiers!r}"
+        )
+    for classifier in classifiers:
+        if isinstance(classifier, type) or not hasattr(classifier, "predict_proba"):
+            raise TypeError(
+                "classifiers must be instances that have predict_proba and get_params, got "
+                f"{classifier!r}"
+            )
 
 
 def _fit_and_score(

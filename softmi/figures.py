@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 # Okabe and Ito's palette: told apart in every common form of colour blindness.
 _BLUE, _ORANGE, _GREEN, _RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 _SKY, _PINK, _GREY, _YELLOW = "#56B4E9", "#CC79A7", "#7A7A7A", "#B8A800"
+_WINE, _INDIGO = "#882255", "#332288"  # Tol's muted palette: two more that are safe
 
 METHOD_COLOURS = {
     "truth": "#444444",
@@ -27,6 +28,14 @@ METHOD_COLOURS = {
     "rivals": _PINK,
     "centred box": _YELLOW,
     "true box": _GREEN,
+    "extrapolated": _INDIGO,
+    "MINE": _PINK,
+    "DV": _WINE,
+    "NWJ": _RED,
+    "InfoNCE": _GREEN,
+    "SMILE": _SKY,
+    "nearest neighbours": _YELLOW,
+    "logistic regression": _GREY,
 }
 
 

@@ -139,3 +139,58 @@ def mobilenet_v2_features(data: Path | None = None) -> Backbone:
         weights, checksum = f"torchvision {published}", published.url.rsplit("-", 1)[-1]
     module = nn.Sequential(normalise, network.features).eval().requires_grad_(False)
     return Backbone(module, weights, checksum)
+
+
+class CifarResNet(nn.Module):
+    """The residual network of He et al. (2016) for 32x32 images, of 6n + 2 layers.
+
+    Three stages of n blocks with 16, 32 and 64 channels; shortcuts without parameters (their
+    option A: every second pixel, new channels zero). Layers are named as in the widely used
+    checkpoints of Idelbayev's implementation, which load into it.
+
+    Args:
+        depth: 20, 32, 44, 56, 110, ...
+        classes: Number of classes.
+
+    Raises:
+        ValueError: A depth that is not 6n + 2.
+
+    """
+
+    def __init__(self, depth: int = 32, classes: int = 10) -> None:
+        super().__init__()
+        blocks, rest = divmod(depth - 2, 6)
+        if rest or blocks < 1:
+            raise ValueError(f"depth must be 6n + 2, such as 20, 32 or 56, got {depth}")
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+
+        def stage(inputs: int, outputs: int) -> nn.Sequential:
+            first = _BasicBlock(inputs, outputs, stride=1 if inputs == outputs else 2)
+            return nn.Sequential(first, *(_BasicBlock(outputs, outputs) for _ in range(blocks - 1)))
+
+        self.layer1, self.layer2, self.layer3 = stage(16, 16), stage(16, 32), stage(32, 64)
+        self.linear = nn.Linear(64, classes)
+
+    def forward(
+        self, x: Float[Tensor, "batch 3 height width"]
+    ) -> tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch 64 h w"]]:
+        """Return logits and the feature maps before pooling."""
+        x = F.relu(self.bn1(self.conv1(x)))
+        maps = self.layer3(self.layer2(self.layer1(x)))
+        return self.linear(maps.mean(dim=(2, 3))), maps
+
+
+class _BasicBlock(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.stride, self.new = stride, (outputs - inputs) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.new, self.new))
+        return F.relu(x + y)

@@ -10,8 +10,15 @@ import torchvision
 from torch import nn
 
 from softmi import GaussianClasses, class_activation_map, mutual_information
-from softmi.datasets import sha256
-from softmi.models import MLP, Backbone, GAPNet, LeNet, mobilenet_v2_features
+from softmi.datasets import cifar10, sha256
+from softmi.models import (
+    MLP,
+    Backbone,
+    CifarResNet,
+    GAPNet,
+    LeNet,
+    mobilenet_v2_features,
+)
 
 DATA = Path(os.environ.get("SOFTMI_DATA", "/nowhere"))
 CHECKPOINTS = DATA / "authors_mi_checkpoints"
@@ -201,3 +208,62 @@ def test_without_the_checkpoint_the_published_weights_are_asked_for(tmp_path, mo
     assert all(m.padding == (1, 1) for m in strided)  # PyTorch's padding, as it was trained
     mean = torch.tensor([0.485, 0.456, 0.406])[None, :, None, None]
     torch.testing.assert_close(backbone.module[0](mean), torch.zeros(1, 3, 1, 1))
+
+
+# --- Residual networks for CIFAR ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("depth", "parameters"), [(20, 269_722), (32, 464_154), (56, 853_018)])
+def test_cifar_resnet_has_the_parameters_of_its_published_form(depth, parameters):
+    # By hand: 9*3*16 + 2*16 at the start; a block of c channels 2*9*c*c + 4*c, of the first in a
+    # wider stage 9*c*c/2 less; 65*10 in the head. He et al. round them to .27, .46, .85 million.
+    n = (depth - 2) // 6
+    blocks = sum(n * (18 * c * c + 4 * c) - (9 * c * c // 2) * (c > 16) for c in (16, 32, 64))
+    assert size(CifarResNet(depth)) == 9 * 3 * 16 + 2 * 16 + blocks + 65 * 10 == parameters
+    # Convolutions and the head: what the name counts (shortcuts have no weights).
+    layers = [m for m in CifarResNet(depth).modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(layers) == depth
+
+
+def test_cifar_resnet_gives_maps_whose_mean_the_head_reads():
+    network = CifarResNet(20).eval()
+    logits, maps = network(torch.randn(2, 3, 32, 32))
+    assert maps.shape == (2, 64, 8, 8)
+    torch.testing.assert_close(logits, network.linear(maps.mean((2, 3))))
+
+
+def test_cifar_resnet_shortcut_takes_every_second_pixel_and_pads_channels_on_both_sides():
+    block = CifarResNet(20).layer2[0].eval()
+    nn.init.zeros_(block.bn2.weight)  # without the residual, only the shortcut is left
+    x = torch.rand(1, 16, 6, 6)
+    y = block(x)
+    assert torch.equal(y[:, 8:24], x[:, :, ::2, ::2])
+    assert not y[:, :8].any()
+    assert not y[:, 24:].any()
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize("depth", [2, 18, 33])
+def test_cifar_resnet_refuses_a_depth_that_does_not_exist(depth):
+    with pytest.raises(ValueError, match=f"6n \\+ 2.*got {depth}"):
+        CifarResNet(depth)
+
+
+@pytest.mark.skipif(
+    not (DATA / "checkpoints" / "resnet20-12fca82f.th").exists(), reason="needs SOFTMI_DATA"
+)
+def test_published_checkpoint_reaches_its_accuracy():
+    path = DATA / "checkpoints" / "resnet20-12fca82f.th"
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    network = CifarResNet(20).eval()
+    network.load_state_dict(
+        {k.removeprefix("module."): v for k, v in state["state_dict"].items()}
+    )
+    images, labels = cifar10("test", root=DATA)
+    chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:1_000]
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    x = (images[chosen].float() / 255 - mean[:, None, None]) / std[:, None, None]
+    with torch.no_grad():
+        right = (network(x)[0].argmax(1) == labels[chosen]).double().mean()
+    # Published: 92.6 %; four standard errors of 1,000 images are 3.3 points.
+    assert abs(float(right) - 0.926) < 0.033

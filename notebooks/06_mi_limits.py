@@ -153,7 +153,7 @@ figure, axes = plt.subplots(figsize=(7.2, 3.4))
 for classes, curve in cap["curves"].items():
     axes.plot(cap["spacings"], curve, color=colour("truth"), linewidth=1.8)
     axes.axhline(math.log(int(classes)), color=colour("truth"), linestyle=":", linewidth=1)
-    label_line(axes, 0.25, math.log(int(classes)) - 0.12, "truth", f"log {classes}")
+    label_line(axes, 10, math.log(int(classes)) - 0.12, "truth", f"log {classes}")
 axes.set(xscale="log", xlabel="distance between neighbouring classes, in standard deviations",
          ylabel="true I(X;Y), nats", xlim=(0.25, 16), xticks=(0.25, 0.5, 1, 2, 4, 8, 16),
          xticklabels=("¼", "½", "1", "2", "4", "8", "16"), ylim=(0, 3.0))  # fmt: skip
@@ -311,8 +311,12 @@ rows = [
 assert quick["accuracy"]["mean"] > 0.999
 display(Markdown(markdown_table(("bits, over seeds", "three classes, 1,000 points"), rows)))
 
+# %% tags=["remove-cell"]
+assert abs(quick["in_sample_unasked"]["mean"] - 1.32) < 0.015  # what the text below says
+
 # %% [markdown]
 # At accuracy one every reading that is computed from the accuracy is $\log_2 3 = 1.58$ bits, the cap, whatever the truth.
+# And the reading that does not ask for labels gives the printed 1.32 bits here, too, though the data are ours: in the snapshot of 2026 that we read, the package computes its log-loss estimate in that way, from the entropy of the predictions.
 #
 # ## 3. Over-confidence is paid for in information
 #
@@ -389,7 +393,7 @@ figure, (axes, below) = plt.subplots(
 axes.axhline(confidence["truth"], color=colour("truth"), linewidth=1.5)
 axes.plot(confidence["epochs"], confidence["curves"]["raw"], color=colour("softmax + H(Y)"), linewidth=2)
 axes.plot(confidence["epochs"], confidence["curves"]["scaled"], color=colour("post-hoc"), linewidth=2)
-label_line(axes, 1, confidence["truth"] + 0.08, "truth", "truth")
+label_line(axes, 1, confidence["truth"] - 0.06, "truth", "truth")
 axes.set(xscale="log", ylabel="reading, nats", xlim=(1, 100))
 below.plot(confidence["epochs"], confidence["curves"]["accuracy"], color=colour("truth"), linewidth=2)
 below.set(ylim=(0, 1), ylabel="accuracy", xlabel="epoch", xticks=(1, 3, 10, 30, 100),
@@ -515,12 +519,13 @@ for method, marker in MARKERS.items():
 panels[1].plot(truth, [v["law_sd_all_pairs"] for v in levels], "--", color=colour("truth"), linewidth=1.3)
 panels[0].set(xlabel="true I(X;Y), nats", ylabel="mean over batches, nats", ylim=(0, 12))
 panels[1].set(xlabel="true I(X;Y), nats", ylabel="standard deviation, nats", yscale="log")
-label_line(panels[0], 0.1, math.log(variance["batch"]) + 0.4, "truth", "log of the batch, 64")
+label_line(panels[0], 5.4, math.log(variance["batch"]) + 0.4, "truth", "log of batch")
 for i, method in enumerate(MARKERS):
     text = f"{'▼◆●▲■'[i]} {'classifier' if method.startswith('soft') else method}"
     label_line(panels[0], 0.1, 11.5 - 0.75 * i, method, text)
 panels[0].set_title("What is read")
-panels[1].set_title("How much it swings (dashed: the law)")
+panels[1].set_title("How much it swings")
+label_line(panels[1], 3.6, 0.06, "truth", "dashed: the law")
 plt.show()
 
 # %% tags=["remove-input", "nbval-check-output"]
@@ -640,11 +645,11 @@ for task in certified["tasks"].values():
     panels[0].axhline(task["truth"], color=colour("truth"), linestyle=":", linewidth=1)
     panels[0].plot(certified["sizes"], task["counted"], "s-", color=colour("softmax + H(Y)"), markersize=4)
     panels[0].plot(certified["sizes"], task["known"], "o-", color=colour("PC-softmax"), markersize=4)
-    label_line(panels[0], 30, task["truth"] + 0.07, "truth", f"truth: {task['truth']:.2f}")
+    label_line(panels[0], 1.3e5, task["truth"] + 0.02, "truth", f"{task['truth']:.2f}")
 panels[0].axhline(0, color=colour("truth"), linewidth=1)
-panels[0].set(xscale="log", ylim=(-1.0, 1.6), xlabel="samples n", ylabel="certified bound, nats")
+panels[0].set(xscale="log", xlim=(25, 9e5), ylim=(-1.0, 1.6), xlabel="samples n", ylabel="certified bound, nats")
 label_line(panels[0], 30, 1.5, "PC-softmax", "● prior known")
-label_line(panels[0], 1_300, 1.5, "softmax + H(Y)", "■ prior counted")
+label_line(panels[0], 2_500, 1.5, "softmax + H(Y)", "■ prior counted")
 symbols = certified["symbols"]
 classes = [int(m) for m in symbols]
 for key, method, marker in (("truth", "truth", "-"), ("known", "PC-softmax", "o-"),
@@ -742,7 +747,7 @@ rows = []
 for factor, r in zip(constant["factors"], constant["rows"], strict=True):
     wrong = r["truth"] + r["over_count"]
     rows.append((f"{factor:,}", f"{r['truth']:.3f}", f"{r['cap']:.3f}", f"{wrong:.3f}",
-                 f"+{r['over_count']:.3f}", "yes" if wrong > r["cap"] else "no"))  # fmt: skip
+                 f"{abs(r['over_count']):.3f}", "yes" if wrong > r["cap"] else "no"))  # fmt: skip
 header = ["imbalance", "truth, nats", "cap H(Y)", "with log M", "over-count", "above the cap"]
 display(Markdown(markdown_table(header, rows)))
 
@@ -940,8 +945,35 @@ rows = [
 header = ["error, nats", *(f"{kind}, truth {v['truth']:.3f}" for kind, v in dismissal.items())]
 display(Markdown(markdown_table(header, rows)))
 
+# %% tags=["remove-input", "nbval-check-output"]
+rows = []
+for kind, entry in dismissal.items():  # what the text below says
+    error = {k: v["error"]["mean"] for k, v in entry["readings"].items()}
+    reads = {k: entry["truth"] + v for k, v in error.items()}
+    over = math.log(10) - entry["label_entropy"]
+    assert abs(error["none"] - error["entropy"]) < 0.03
+    assert -0.1 < error["none"] < error["pool"] < 0
+    assert abs(reads["ten_b"]) < 0.05
+    assert abs(reads["ten_abce"] - over) < 0.1
+    assert max(error[k] for k in "abfg") < 0 < error["c"]
+    assert abs(error["abce"]) < abs(error["a"])
+    rows.append((kind, f"{entry['truth']:.3f}", f"{reads['ten_abce']:.3f}", f"{over:.3f}",
+                 f"{DEFECTS[entry['worst']['name']]}: {error[entry['worst']['name']]:+.3f}"))  # fmt: skip
+header = ["nats", "truth", "default settings read", "log M - H(Y)", "largest alone, three layers"]
+display(Markdown(markdown_table(header, rows)))
+
 # %% [markdown]
-# DISMISSAL
+# Repaired, PC-softmax falls short a little, as a bound from so few points should, and by as much as plain softmax with $H(Y)$ from the same network: nothing is wrong with the method.
+# The cross-fitted pool is closer, for it has more than one kind of classifier to choose from.
+#
+# Each of the others costs something, or would:
+#
+# * The **default settings** learn nothing. Nine of ten hidden layers keep their random weights, and hardly anything of the input passes. On balanced classes the reading is about zero; on skewed ones it is about $\log M - H(Y)$, a constant that owes nothing to the input.
+# * The **oracle** (f) is far too low with the *true* posteriors: the exponential of a number between zero and one can hardly tell the labels apart. As a yardstick for the method it measures something else.
+# * Some push up and some down, so that **errors cancel**: on balanced classes (a), (b), (c) and (e) together come closer to the truth than (a) alone. That a sum is small proves nothing.
+# * **(d)** is harmless where the snapshot has it: the most probable label does not depend on the prior in the denominator. Were it where information is read, skewed classes would suffer.
+#
+# So the published verdict cannot be held against PC-softmax, and we cannot say how much of it is owed to the code: hyper-parameters were searched there, and a search may have found a shallow network, and a learning rate, at which less goes wrong.
 #
 # ## Limits that need no experiment
 #

@@ -27,6 +27,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim.adamw import adamw
 
 # scikit-learn's members see at most so many samples: what more would teach them is far below the
 # sampling error, and they hold copies in float64. The networks see all.
@@ -188,7 +189,8 @@ def train_networks(
     model = Networks(len(training), features, classes, hidden, seed=seed).to(data.device)
     average = copy.deepcopy(model).requires_grad_(False)
     parameters, averaged = list(model.parameters()), list(average.parameters())
-    optimiser = torch.optim.AdamW(parameters, lr=RATE, weight_decay=1e-2, fused=True)
+    moments = [[torch.zeros_like(p) for p in parameters] for _ in range(2)]
+    taken = [torch.zeros((), device=data.device) for _ in parameters]
     best, best_round, kept = math.inf, rounds, average
     for done in range(1, rounds + 1):
         for _ in range(steps):
@@ -196,10 +198,13 @@ def train_networks(
             x, y = data.batch(np.take_along_axis(training, chosen, axis=1))
             # Times their number: each network sees the gradient of its own mean loss.
             loss = cross_entropy(model(x).flatten(0, 1), y.flatten()) * len(training)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
+            gradients = torch.autograd.grad(loss, parameters)
             with torch.no_grad():
+                # The class AdamW does the same, and searches for a GPU at every step.
+                adamw(
+                    parameters, gradients, *moments, [], taken, fused=True, amsgrad=False,
+                    beta1=0.9, beta2=0.999, lr=RATE, weight_decay=1e-2, eps=1e-8, maximize=False,
+                )  # fmt: skip
                 torch._foreach_lerp_(averaged, parameters, 1 / (steps + 1))
         if validation is None:
             continue
@@ -264,7 +269,7 @@ def log_loss(pmi: np.ndarray, weights: np.ndarray, y: np.ndarray, log_prior: np.
 class Member:
     """A fitted scikit-learn classifier, which may know fewer classes than there are."""
 
-    classifier: BaseEstimator | None  # None: a single class, nothing to tell apart
+    classifier: BaseEstimator | None  # None: one class, or no label twice, nothing to learn
     log_prior: np.ndarray
     samples: int
 
@@ -273,7 +278,7 @@ class Member:
         """Fit a fresh copy of `classifier` on at most `CAP` of these rows (in random order)."""
         rows = rows[:CAP]
         log_prior = smoothed_log_prior(data.y[rows], classes)
-        if len(np.unique(data.y[rows])) == 1:
+        if len(np.unique(data.y[rows])) in (1, len(rows)):
             return cls(None, log_prior, len(rows))
         with warnings.catch_warnings():
             # Not converged, collinear, few samples in a class: the validation loss is the judge.

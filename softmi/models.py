@@ -167,7 +167,8 @@ class CifarResNet(nn.Module):
 
         def stage(inputs: int, outputs: int) -> nn.Sequential:
             first = _BasicBlock(inputs, outputs, stride=1 if inputs == outputs else 2)
-            return nn.Sequential(first, *(_BasicBlock(outputs, outputs) for _ in range(blocks - 1)))
+            rest = [_BasicBlock(outputs, outputs) for _ in range(blocks - 1)]
+            return nn.Sequential(first, *rest)
 
         self.layer1, self.layer2, self.layer3 = stage(16, 16), stage(16, 32), stage(32, 64)
         self.linear = nn.Linear(64, classes)

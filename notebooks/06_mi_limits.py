@@ -957,7 +957,7 @@ for kind, entry in dismissal.items():  # what the text below says
     assert abs(reads["ten_abce"] - over) < 0.1
     assert max(error[k] for k in "abfg") < 0 < error["c"]
     assert abs(error["abce"]) < abs(error["a"])
-    rows.append((kind, f"{entry['truth']:.3f}", f"{reads['ten_abce']:.3f}", f"{over:.3f}",
+    rows.append((kind, f"{entry['truth']:.3f}", f"{reads['ten_abce']:.3f}", f"{abs(over):.3f}",
                  f"{DEFECTS[entry['worst']['name']]}: {error[entry['worst']['name']]:+.3f}"))  # fmt: skip
 header = ["nats", "truth", "default settings read", "log M - H(Y)", "largest alone, three layers"]
 display(Markdown(markdown_table(header, rows)))

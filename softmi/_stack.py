@@ -96,11 +96,12 @@ class Scaling:
         exponent = np.frexp(np.abs(x).max(axis=0))[1]
         size = np.ldexp(np.ones(1, x.dtype), np.maximum(exponent - 1, np.finfo(x.dtype).minexp))
         x = x / size
-        low, centre, high = np.quantile(x, (0.25, 0.5, 0.75), axis=0)
-        scale = (high - low) / 1.349  # the standard deviation, for a Gaussian
-        deviation = x.std(axis=0, dtype=np.float64)
-        # Where at least half of the values agree, or nearly, the range says nothing.
-        scale = np.where(scale > 1e-3 * deviation, scale, deviation)
+        least, low, centre, high, most = np.quantile(x, (0.01, 0.25, 0.5, 0.75, 0.99), axis=0)
+        # Each is the standard deviation, for a Gaussian. Where half of the values agree, or nearly,
+        # the narrow range says nothing, and where nearly all do, the wide one.
+        scale, wide = (high - low) / 1.349, (most - least) / 4.653
+        scale = np.where(scale > 1e-3 * wide, scale, wide)
+        scale = np.where(scale > 0, scale, x.std(axis=0, dtype=np.float64))
         scale = np.where(scale > 0, scale, 1.0)
         return cls(size, centre.astype(x.dtype), scale.astype(x.dtype))
 
@@ -398,5 +399,9 @@ def fit_stack(
             networks, _ = train_networks(
                 data, classes, np.tile(rows, (NETWORKS, 1)), None, rounds=rounds, seed=seed + 1
             )
-    weights = pool_weights(np.stack(pmis), held_y, log_prior)
+    pmi = np.stack(pmis)
+    weights = pool_weights(pmi, held_y, log_prior)
+    gain = -log_prior[held_y].mean() - log_loss(pmi, weights, held_y, log_prior)
+    if gain * len(held_y) <= len(weights):  # Akaike: no more than weights fitted to noise would
+        weights = np.zeros_like(weights)
     return Stack(scaling, log_prior, n, members, networks, weights)

@@ -38,7 +38,7 @@ class ExtrapolatedMutualInformation:
     r"""An estimate of :math:`I(X;Y)` from which the finite-sample gap is removed; no lower bound.
 
     Attributes:
-        value: :math:`2 \hat I(m) - \hat I(m/2)` plus the Miller-Madow term, in nats.
+        value: :math:`2 \hat I(m) - \hat I(m/2)` plus a term for the label frequencies, in nats.
         standard_error: Sampling error and uncertainty of the gap together.
         low: Lower end of the interval.
         high: Upper end of the interval.
@@ -109,18 +109,29 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
     to the truth is proportional to one over the number of training samples, as it is for a
     parametric classifier near its optimum, then
 
-    .. math:: \hat I_\infty = 2 \hat I(m) - \hat I(m/2) + \frac{M-1}{2n}
+    .. math::
+        \hat I_\infty = 2 \hat I(m) - \hat I(m/2) + \frac{S-1}{2n}, \qquad
+        S = \frac{1}{n} \sum_i \frac{q(y_i|x_i)}{\hat\pi_{y_i}}
 
-    has none of it left; the last term (Miller and Madow 1955) takes out the bias of the plug-in
-    entropy, with M the number of classes present. Its interval adds to the sampling error a
-    standard deviation of 0.3 times the gap :math:`\hat I(m) - \hat I(m/2)`: that much the factor
-    of the gap moves when the gap shrinks as :math:`m^{-0.8}` or :math:`m^{-1.3}` in place
-    of :math:`m^{-1}`. Trust it when the gap is small beside the estimate, a tenth at most, which
-    :attr:`trustworthy_` says; not where learning has just begun or comes in steps.
+    has none of it left. The last term takes out the bias from label frequencies in place of
+    probabilities: folds are stratified, so that :math:`\hat I` estimates the information under
+    :math:`\hat\pi`, which is concave in the prior and whose mean is therefore low, by half the
+    trace of its Hessian with the covariance of :math:`\hat\pi`. Where labels are independent of X,
+    S is 1 and there is none; where X determines them, S is the number M of classes and the term is
+    that of Miller and Madow (1955). With a known prior it is :math:`(S-M)/(2n)`.
+
+    The interval adds to the sampling error a standard deviation of 0.3 times the gap
+    :math:`\hat I(m) - \hat I(m/2)`: that much the factor of the gap moves when the gap shrinks as
+    :math:`m^{-0.8}` or :math:`m^{-1.3}` in place of :math:`m^{-1}`. Trust it when the gap is small
+    beside the estimate, a tenth at most, which :attr:`trustworthy_` says; not where learning has
+    just begun or comes in steps.
+
+    **The certified bound** takes each fold's samples for independent draws. Stratified, their
+    labels vary less than such draws do; the slack of the bound is many times what that changes.
 
     Args:
         folds: Number K of folds; fewer if there are fewer samples than that in all.
-        extrapolate: Also compute :attr:`extrapolated_`, for three times the work.
+        extrapolate: Also compute :attr:`extrapolated_`, for about twice the work.
         prior: Class probabilities in the order of :attr:`classes_` if they are known, such as
             1/M by design; None takes the label frequencies.
         classifiers: Classifiers of scikit-learn with `predict_proba` to pool in place of the
@@ -247,7 +258,9 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
             log_q_half = log_q[1:].mean(0)
             gap = float((log_q[0] - log_q_half).mean())
             sampling = _estimate(torch.from_numpy(2 * log_q[0] - log_q_half), *arguments)
-            missing = 0.0 if known else (classes - 1) / (2 * n)  # Miller-Madow
+            # S and its values of reference: see the docstring.
+            ratio = float(np.exp(self.pointwise_).mean())
+            missing = (ratio - (classes if known else 1)) / (2 * n)
             value = sampling.value + missing
             standard_error = math.hypot(sampling.standard_error, GAP_ERROR * gap)
             z = float(ndtri(torch.tensor((1 + confidence) / 2, dtype=torch.float64)))

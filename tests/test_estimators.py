@@ -78,6 +78,8 @@ def spied():
 # --- The contract of scikit-learn ---------------------------------------------------------------
 
 
+# Some checks construct with parameters of no sensible type: only `fit` may complain.
+@pytest.mark.usefixtures("no_shape_checks")
 @pytest.mark.parametrize(
     "options",
     [{"folds": 2, "extrapolate": False}, pytest.param({}, marks=pytest.mark.slow)],

@@ -97,7 +97,7 @@ class Scaling:
         size = np.ldexp(np.ones(1, x.dtype), np.maximum(exponent - 1, np.finfo(x.dtype).minexp))
         x = x / size
         least, low, centre, high, most = np.quantile(x, (0.01, 0.25, 0.5, 0.75, 0.99), axis=0)
-        # Each is the standard deviation, for a Gaussian. Where half of the values agree, or nearly,
+        # Each is the standard deviation of a Gaussian. Where half of the values agree, or nearly,
         # the narrow range says nothing, and where nearly all do, the wide one.
         scale, wide = (high - low) / 1.349, (most - least) / 4.653
         scale = np.where(scale > 1e-3 * wide, scale, wide)

@@ -133,7 +133,7 @@ def compare_estimators(n: int = 5_000, dimensions: int = 100) -> str:
     """Time and error of each estimator of mutual information, once each, as a table."""
     task = GaussianClasses.random_means(10, dimensions, separation=2.9)
     truth = task.mutual_information(samples=200_000).value
-    X, y = task.sample(n, torch.Generator().manual_seed(0))
+    X, y = task.sample(n, torch.Generator().manual_seed(1))  # 0 gave the means
     critics = {"DV": donsker_varadhan, "NWJ": nwj, "InfoNCE": infonce, "SMILE": smile}
     estimates: dict[str, Callable[[], object]] = {
         "softmi, both estimates, one process": lambda: SoftmaxMutualInformation(

@@ -263,7 +263,8 @@ class GaussianClasses(LabelledTask):
             dimensions: :math:`d`.
             separation: :math:`s`, in standard deviations of the noise.
             prior: Shape (classes,); None is uniform.
-            seed: Of the means; the global generator is not touched.
+            seed: Of the means; the global generator is not touched. Draw samples with another
+                one: from the same, the noise would repeat the means.
 
         Raises:
             ValueError: Fewer than one class or dimension, a separation that is negative or not

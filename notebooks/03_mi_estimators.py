@@ -81,14 +81,14 @@ seed = 0
 
 # %% [markdown]
 # The smoke profile, which is what ran for this page, compares all estimators on one task with a fifth of the samples.
-# The full profile has all tasks, with two or three seeds, and repeats four smaller ones many times to see how often the intervals hold.
+# The full profile has all tasks, with two or three seeds, and repeats four smaller ones many times over to see how often the intervals hold.
 
 # %%
 SETTINGS = {
     "smoke": {"n": 1_000, "n_others": 1_000, "seeds": 1, "seeds_others": 1, "coverage_n": 300, "certified_n": 500,
               "coverage": 0, "certified": 0},
     "full": {"n": 5_000, "n_others": 2_000, "seeds": 3, "seeds_others": 2, "coverage_n": 300, "certified_n": 500,
-             "coverage": 60, "certified": 1_000},
+             "coverage": 60, "certified": 450},
 }  # fmt: skip
 S = SETTINGS[profile]  # an unknown profile is a KeyError
 # Not 0: the means of the Gaussians are drawn from that one, and data must not share its numbers.

@@ -15,7 +15,7 @@
 #
 # A classifier's, if it is scored on samples that it has not seen and calibrated: at 20 and 100 dimensions it is nearer to the truth than nearest neighbours, MINE and its kin, and one logistic regression.
 # It reads too low, never too high but for sampling error, by what its classifiers have not yet learnt.
-# That gap shrinks in proportion to one over the number of samples, or nearly, so that training on half of the data tells how large it is; with it removed, most of the error is gone, and the interval holds what it promises.
+# That gap shrinks in proportion to one over the number of samples, or nearly, so that training on half of the data tells how large it is; with it removed, most of the error is gone on tasks that the classifiers suit, though not on images.
 
 # %% tags=["remove-cell"]
 import json
@@ -465,8 +465,9 @@ def table_of(found):
     out["trustworthy"] = float(np.mean([f["trustworthy"] for f in found]))
     out["weights"] = np.mean([f["weights"] for f in found], axis=0).tolist()
     out["calibration"] = {
-        k: float(np.mean([f["calibration"][k] for f in found])) for k in first["calibration"]
-    }
+        k: float(np.mean([f["calibration"][k] for f in found]))
+        for k in first["calibration"] if k != "temperature"  # infinite where nothing is learnt
+    }  # fmt: skip
     known = [f["truth"]["exact_on_sample"] for f in found]
     if known[0] is not None:
         exact_errors = [k - first["truth"]["low"] for k in known]
@@ -728,7 +729,7 @@ display(Markdown(markdown_table(header, rows)))
 # ### Do the intervals hold?
 #
 # New samples are drawn again and again, with labels drawn one by one, and each time the interval of the extrapolated estimate either holds the truth or not.
-# It is meant to do so in 95 of 100.
+# It is meant to do so in 95 of 100; 60 samples a task tell that from 85 of 100, and not from much closer.
 
 # %% tags=["remove-input", "nbval-check-output"]
 rows = []

@@ -78,6 +78,7 @@ display(Markdown(claims_table("03_mi_estimators")))
 # %% tags=["parameters"]
 profile = "smoke"
 seed = 0
+device = "auto"
 
 # %% [markdown]
 # The smoke profile, which is what ran for this page, compares all estimators on one task with a fifth of the samples.
@@ -143,7 +144,7 @@ SEEDS = list(range(seed + 1, seed + 1 + S["seeds"]))
 task = GaussianClasses.random_means(5, 10, separation=2.5)
 X, y = task.sample(600, torch.Generator().manual_seed(seed + 1))  # 0 gave the means
 
-fitted = SoftmaxMutualInformation(random_state=seed).fit(X, y)
+fitted = SoftmaxMutualInformation(device=device, random_state=seed).fit(X, y)
 estimate, extrapolated = fitted.mutual_information_, fitted.extrapolated_
 exact = float(task.pointwise_mutual_information(X).gather(1, y[:, None]).mean())
 

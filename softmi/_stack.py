@@ -311,28 +311,33 @@ class Stack:
     networks: Networks | None
     weights: np.ndarray
 
-    def log_probabilities(self, x: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-        """log q(y|x) of inputs (samples, features); `weights` in place of the fitted ones."""
-        weights = self.weights if weights is None else weights
+    def pointwise(self, x: np.ndarray) -> np.ndarray:
+        """Pointwise mutual information by each member, shape (members, samples, classes)."""
         # In float64: how a float32 sum is rounded depends on how many rows there are beside it.
         networks, device = None, torch.device("cpu")
         if self.networks is not None:
             device = self.networks.biases[0].device
             device = torch.device("cpu") if device.type == "mps" else device
             networks = copy.deepcopy(self.networks).to(device).double()
-        labels = np.zeros(len(x), dtype=np.int64)
+        rows, labels = np.arange(len(x)), np.zeros(len(x), dtype=np.int64)
         data = Part(x, labels, self.scaling, str(device), dtype=np.float64)
-        parts = []
-        for rows in np.array_split(np.arange(len(x)), math.ceil(len(x) / CHUNK)):
-            pmi = [member.pmi(data, rows) for member in self.members]
-            if networks is not None:
-                log_q = geometric_mean(network_log_probabilities(networks, data, rows[None]))
-                pmi.append(with_floor(log_q, self.log_prior, self.samples) - self.log_prior)
-            logits = np.tile(self.log_prior, (len(rows), 1))
-            for weight, values in zip(weights, pmi, strict=True):
-                logits += weight * values
-            parts.append(with_floor(log_softmax(logits, 1), self.log_prior, self.samples))
-        return np.concatenate(parts)
+        pmi = [member.pmi(data, rows) for member in self.members]
+        if networks is not None:
+            log_q = geometric_mean(network_log_probabilities(networks, data, rows[None]))
+            pmi.append(with_floor(log_q, self.log_prior, self.samples) - self.log_prior)
+        return np.stack(pmi) if pmi else np.empty((0, len(x), len(self.log_prior)))
+
+    def pooled(self, pmi: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """log q(y|x), shape (samples, classes), from what the members say."""
+        logits = np.tile(self.log_prior, (pmi.shape[1], 1))
+        for weight, values in zip(weights, pmi, strict=True):
+            logits += weight * values
+        return with_floor(log_softmax(logits, 1), self.log_prior, self.samples)
+
+    def log_probabilities(self, x: np.ndarray) -> np.ndarray:
+        """log q(y|x) of inputs, shape (samples, features), in chunks that fit into memory."""
+        chunks = np.array_split(x, math.ceil(len(x) / CHUNK))
+        return np.concatenate([self.pooled(self.pointwise(c), self.weights) for c in chunks])
 
 
 def fit_stack(

@@ -16,7 +16,6 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 from torch import Tensor
-from torch.special import ndtri
 from tqdm import tqdm
 
 from softmi._stack import CHUNK, Stack, deal, fit_stack
@@ -27,7 +26,7 @@ from softmi._validation import (
     describe,
     label_frequencies,
 )
-from softmi.information import MutualInformationEstimate, _estimate
+from softmi.information import MutualInformationEstimate, _estimate, _interval
 
 BINS = 15  # of the calibration error
 GAP_ERROR = 0.3  # standard deviation of the extrapolation, in units of the gap
@@ -125,9 +124,6 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
     :math:`m^{-0.8}` or :math:`m^{-1.3}` in place of :math:`m^{-1}`. Trust it when the gap is small
     beside the estimate, a tenth at most, which :attr:`trustworthy_` says; not where learning has
     just begun or comes in steps.
-
-    **The certified bound** takes each fold's samples for independent draws. Stratified, their
-    labels vary less than such draws do; the slack of the bound is many times what that changes.
 
     Args:
         folds: Number K of folds; fewer if there are fewer samples than that in all.
@@ -244,7 +240,7 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
                 calibration.append(statistics)
 
         confidence = float(self.confidence)
-        arguments = (targets, pi, known, False, confidence)
+        arguments = (targets, pi, known, confidence)
         estimate = _estimate(torch.from_numpy(log_q[0]), *arguments)
         estimate = replace(estimate, _folds=torch.from_numpy(fold))
         self.mutual_information_: MutualInformationEstimate = estimate
@@ -263,12 +259,12 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
             missing = (ratio - (classes if known else 1)) / (2 * n)
             value = sampling.value + missing
             standard_error = math.hypot(sampling.standard_error, GAP_ERROR * gap)
-            z = float(ndtri(torch.tensor((1 + confidence) / 2, dtype=torch.float64)))
+            low, high = _interval(value, standard_error, confidence)
             self.extrapolated_ = ExtrapolatedMutualInformation(
                 value=value,
                 standard_error=standard_error,
-                low=value - z * standard_error,
-                high=value + z * standard_error,
+                low=low,
+                high=high,
                 gap=value - estimate.value,
             )
             self.trustworthy_ = abs(gap) <= max(0.1 * abs(value), sampling.standard_error)
@@ -408,8 +404,9 @@ def _fit_and_score(
             for start in range(0, len(held), CHUNK):
                 rows = held[start : start + CHUNK]
                 labels = y[rows]
+                pmi = stack.pointwise(x[rows])
                 for i, weights in enumerate((equal, stack.weights)):
-                    log_q = stack.log_probabilities(x[rows], weights)
+                    log_q = stack.pooled(pmi, weights)
                     own = log_q[np.arange(len(rows)), labels]
                     confidence = np.exp(log_q.max(1))
                     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)

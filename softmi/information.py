@@ -120,14 +120,13 @@ class MutualInformationEstimate:
     pointwise: Float[Tensor, " samples"] = field(
         repr=False, compare=False, default_factory=lambda: torch.empty(0)
     )
-    _log_prior_at_targets: Float[Tensor, " samples"] = field(
-        repr=False, compare=False, default_factory=lambda: torch.empty(0)
+    _targets: Int[Tensor, " samples"] = field(
+        repr=False, compare=False, default_factory=lambda: torch.empty(0, dtype=torch.long)
     )
     _prior: Float[Tensor, " classes"] = field(
         repr=False, compare=False, default_factory=lambda: torch.empty(0)
     )
     _prior_is_known: bool = field(repr=False, compare=False, default=False)
-    _prior_corrected: bool = field(repr=False, compare=False, default=False)
     # Cross-fitting: which classifier scored each sample; empty where there was but one.
     _folds: Int[Tensor, " _"] = field(
         repr=False, compare=False, default_factory=lambda: torch.empty(0, dtype=torch.long)
@@ -148,30 +147,44 @@ class MutualInformationEstimate:
     def certified_lower_bound(self, delta: float = 0.05, *, epsilon: float = 1e-3) -> float:
         r"""A number that is below the true :math:`I(X;Y)` with probability at least 1 - delta.
 
-        It holds for any classifier that has not seen the scored samples, however badly it is
-        calibrated, and for any sample size: no normal approximation. The classifier is mixed
+        It holds for any classifier that has not seen the inputs it scores, however badly it is
+        calibrated, and for any number of samples: no normal approximation. The classifier is mixed
         with the uniform distribution, :math:`q_\epsilon = (1-\epsilon) q + \epsilon / M`, so that
-        its log-loss is at most :math:`B = \log(M / \epsilon)`. Let :math:`Z_i = \log
-        q_\epsilon(y_i | x_i) - \log \pi_{y_i}`, n the number of samples.
+        its log-loss :math:`\ell_i = -\log q_\epsilon(y_i | x_i)` is at most :math:`B = \log(M /
+        \epsilon)`, M being the number of labels that can occur.
 
-        With a known prior (given to :func:`mutual_information`) this is the empirical Bernstein
-        bound (Maurer and Pontil 2009, theorem 4), with :math:`V` the sample variance of Z and
-        :math:`R = B + \log(\pi_{\max} / \pi_{\min})` its range:
+        With a known prior (given to :func:`mutual_information`) and one classifier this is the
+        empirical Bernstein bound (Maurer and Pontil 2009, theorem 4) for :math:`Z_i = -\ell_i -
+        \log \pi_{y_i}`, with :math:`V` the sample variance of Z and :math:`R = B +
+        \log(\pi_{\max} / \pi_{\min})` its range:
 
         .. math:: \bar Z - \sqrt{\frac{2 V \log(2/\delta)}{n}} - \frac{7 R \log(2/\delta)}{3(n-1)}
 
-        With the prior estimated from the labels each of its two parts may fail with probability
-        :math:`\delta/2`: McDiarmid's bound on the plug-in entropy, which lies below
-        :math:`H(Y)` in the mean and moves by at most :math:`(\log n + 1)/n` with one sample,
-        and empirical Bernstein on the log-loss, with :math:`V` its sample variance:
+        With the prior estimated each of two steps may fail with probability :math:`\delta/2`.
+        First the labels are held fixed, with frequencies :math:`\hat\pi`. Inputs are then still
+        independent, and their information with a label of that prior is at least
+        :math:`H(\hat\pi)` minus the mean log-loss, for which the same inequality holds (their
+        theorem 11: independent is enough), V being that of the losses. Then the labels: the
+        information under :math:`\hat\pi` is at most the mean of :math:`d(y_i) =
+        \mathrm{KL}(p(x|y_i) \,\|\, p(x))`, whose expectation is :math:`I(X;Y)`. As :math:`0 \le
+        d(y) \le -\log \pi_y`, Chernoff's bound leaves no more than :math:`t_n` between the two:
 
         .. math::
-            \bar Z - (\log n + 1) \sqrt{\frac{\log(2/\delta)}{2n}}
-            - \sqrt{\frac{2 V \log(4/\delta)}{n}} - \frac{7 B \log(4/\delta)}{3(n-1)}
+            H(\hat\pi) - \bar\ell - \sqrt{\frac{2 V \log(4/\delta)}{n}}
+            - \frac{7 B \log(4/\delta)}{3(n-1)} - t_n, \qquad
+            t_n = \min_{0 < \lambda < 1} \frac{\lambda}{2} v_M(\lambda)
+            + \frac{\log(2/\delta)}{\lambda n}
 
-        After cross-fitting no single classifier has seen none of the samples. The bound is then
-        computed for each fold with :math:`\delta/K`, and the best of the K holds: all do at once
-        with probability :math:`1-\delta`.
+        with :math:`v_M(\lambda) = M \max_{p \le 1/M} p^{1-\lambda} \log^2 p`, which is about
+        :math:`\log^2 M`.
+
+        After cross-fitting no single classifier has seen none of the inputs. The first step is
+        then taken for each of the K folds with its share of :math:`\delta`, and the best of the K
+        holds: all do at once. Labels held fixed may be in folds in any way, stratified too: a
+        sample of fold k counts :math:`\min(\pi_y / \hat\pi^k_y, c)` times, with :math:`\hat\pi^k`
+        the frequencies in the fold and :math:`\pi` the prior in use, and the rest of a label's
+        probability is taken to lose :math:`B`; c is chosen by the labels alone. With a known prior
+        there is no second step.
 
         The distribution-free limit of McAllester and Stratos (2020), no such bound above
         O(log n), does not bite for labels, since :math:`I \le \log M`.
@@ -184,9 +197,8 @@ class MutualInformationEstimate:
             The bound in the unit of this estimate; negative when it says nothing.
 
         Raises:
-            ValueError: `delta` or `epsilon` outside (0, 1), fewer than two samples, or
-                prior-corrected logits whose prior was estimated: frequencies of the scored
-                labels inside the classifier are labels that it has seen.
+            ValueError: `delta` or `epsilon` outside (0, 1), fewer than two samples, or an estimate
+                from batches, which keeps no summands.
 
         """
         if not 0 < delta < 1 or not 0 < epsilon < 1:
@@ -196,43 +208,98 @@ class MutualInformationEstimate:
             raise ValueError(f"a certified bound needs at least two samples, got {n}")
         if self.pointwise.numel() != n:
             raise ValueError("no certified bound: a streamed estimate keeps no summands")
-        if self._prior_corrected and not self._prior_is_known:
-            raise ValueError(
-                "a certified bound from prior-corrected logits needs the prior that they were "
-                "trained with, but mutual_information got prior=None and took label frequencies"
-            )
-        classes = self._prior.numel()
-        log_q = self.pointwise + self._log_prior_at_targets
-        log_loss = -torch.logaddexp(
-            log_q + math.log1p(-epsilon), torch.full_like(log_q, math.log(epsilon / classes))
+        pi, targets = self._prior, self._targets
+        log_prior = pi.log()[targets]
+        log_q = self.pointwise + log_prior
+        loss = -torch.logaddexp(
+            log_q + math.log1p(-epsilon), torch.full_like(log_q, math.log(epsilon / len(pi)))
         )
-        limit = math.log(classes / epsilon)
+        limit = math.log(len(pi) / epsilon)
         folds = self._folds.unique().tolist()
-        parts = [self._folds == fold for fold in folds] or [torch.ones(n, dtype=torch.bool)]
-        each = delta / len(parts)
-        if self._prior_is_known:
-            support = self._prior[self._prior > 0]
+        if self._prior_is_known and not folds:
+            support = pi[pi > 0]
             spread = limit + float((support.max() / support.min()).log())
-            z = -log_loss - self._log_prior_at_targets
-            bound = max(float(z[i].mean()) - _bernstein(z[i], spread, each) for i in parts)
+            z = -loss - log_prior
+            bound = float(z.mean()) - _bernstein(z, spread, delta)
         else:
-            entropy_slack = (math.log(n) + 1) * math.sqrt(math.log(2 / delta) / (2 * n))
-            loss = min(
-                float(log_loss[i].mean()) + _bernstein(log_loss[i], limit, each / 2) for i in parts
+            parts = [self._folds == fold for fold in folds] or [torch.ones(n, dtype=torch.bool)]
+            step = delta if self._prior_is_known else delta / 2
+            most = min(
+                _largest_loss(loss[i], targets[i], pi, limit, step / len(parts)) for i in parts
             )
-            bound = float(-self._log_prior_at_targets.mean()) - entropy_slack - loss
+            bound = float(entr(pi).sum()) - most
+            if not self._prior_is_known:
+                bound -= _label_slack(len(pi), n, step)
         return bound / math.log(2) if self.unit == "bits" else bound
 
 
-def _bernstein(values: Float[Tensor, " samples"], spread: float, delta: float) -> float:
-    """How far the mean of values in an interval of width `spread` may lie above its expectation.
+def _interval(value: float, standard_error: float, confidence: float) -> tuple[float, float]:
+    """The normal-theory interval."""
+    z = float(ndtri(torch.tensor((1 + confidence) / 2, dtype=torch.float64)))
+    return value - z * standard_error, value + z * standard_error
 
-    With probability 1 - delta: empirical Bernstein, Maurer and Pontil (2009), theorem 4.
+
+def _bernstein(values: Float[Tensor, " samples"], spread: float, delta: float) -> float:
+    """How far the mean of values in an interval of width `spread` may lie below its expectation.
+
+    With probability 1 - delta: empirical Bernstein, Maurer and Pontil (2009), theorems 4 and 11.
     """
     n, term = len(values), math.log(2 / delta)
     if n < 2:
         return math.inf
     return math.sqrt(2 * float(values.var()) * term / n) + 7 * spread * term / (3 * (n - 1))
+
+
+def _largest_loss(
+    loss: Float[Tensor, " samples"],
+    targets: Int[Tensor, " samples"],
+    prior: Float[Tensor, " classes"],
+    limit: float,
+    delta: float,
+) -> float:
+    r"""Upper end of :math:`\sum_y \pi_y \mathbb{E}[\ell | y]`, for losses in [0, `limit`].
+
+    It holds with probability 1 - delta for independent inputs whose labels are given: each loss
+    counts :math:`\min(\pi_y / \hat\pi_y, c)` times, and what that leaves of a label's probability
+    is taken to lose `limit`. The cap c balances that rest against the range of weighted losses.
+    """
+    n = len(loss)
+    if n < 2:
+        return math.inf
+    frequencies = label_frequencies(targets, len(prior)).to(prior)
+
+    def rest(cap: float) -> float:
+        return float((prior - cap * frequencies).clamp(min=0).sum())
+
+    ratio = prior / frequencies  # infinite for labels that are not here
+    candidates = ratio[frequencies > 0].unique().tolist()
+    cap = min(candidates, key=lambda c: rest(c) + 7 * c * math.log(2 / delta) / (3 * (n - 1)))
+    weighted = ratio.clamp(max=cap)[targets] * loss
+    return float(weighted.mean()) + rest(cap) * limit + _bernstein(weighted, cap * limit, delta)
+
+
+def _label_slack(classes: int, n: int, delta: float) -> float:
+    r"""How far the mean of n draws of d(Y) may lie above its expectation.
+
+    With probability 1 - delta, for any d with :math:`0 \le d(y) \le -\log \pi_y` and any prior on
+    `classes` labels. With
+    :math:`\varphi(u) = e^u - 1 - u \le \tfrac{u^2}{2} e^u`, rising for positive u,
+
+    .. math::
+        \log \mathbb{E}\, e^{\lambda (d - \mathbb{E} d)} \le \mathbb{E}\, \varphi(\lambda d)
+        \le \sum_y \pi_y \varphi(-\lambda \log \pi_y)
+        \le \frac{\lambda^2}{2} \sum_y \pi_y^{1-\lambda} \log^2 \pi_y
+        \le \frac{\lambda^2}{2} M \max_{p \le 1/M} p^{1-\lambda} \log^2 p ,
+
+    the last step because :math:`p^{1-\lambda} \log^2 p` lies below a concave function that rises
+    as it does up to its maximum, where :math:`\log p = -2/(1-\lambda)`, and is level from there.
+    Any :math:`\lambda` that does not depend on the data is allowed: the best of a fixed grid.
+    """
+    scale = torch.logspace(-6, -0.01, 400, dtype=torch.float64)  # lambda
+    log_p = torch.clamp(-2 / (1 - scale), max=-math.log(classes))
+    # log v: at many classes the terms themselves would overflow
+    log_v = math.log(classes) + (1 - scale) * log_p + 2 * log_p.neg().log()
+    return float((scale / 2 * log_v.exp() + math.log(1 / delta) / (n * scale)).min())
 
 
 def mutual_information(
@@ -298,15 +365,14 @@ def mutual_information(
         classes=classes,
         like=logits,
     ).double()
-    log_prior_at_targets = pi.log()[targets]
-    if torch.isinf(log_prior_at_targets).any():
-        impossible = targets[torch.isinf(log_prior_at_targets)].unique().tolist()
+    if (pi[targets] == 0).any():
+        impossible = targets[pi[targets] == 0].unique().tolist()
         raise ValueError(f"targets contain classes of zero prior: {impossible}")
     # A common offset of all logits cancels: taken out first, it costs no digits.
     logits = logits - logits.amax(dim=1, keepdim=True)
     adjusted = logits + pi.log() if prior_corrected else logits
     log_q = -torch.nn.functional.cross_entropy(adjusted, targets, reduction="none")
-    return _estimate(log_q, targets, pi, known, prior_corrected, confidence)
+    return _estimate(log_q, targets, pi, known, confidence)
 
 
 def _estimate(
@@ -314,27 +380,24 @@ def _estimate(
     targets: Int[Tensor, " samples"],
     prior: Float[Tensor, " classes"],
     prior_is_known: bool,
-    prior_corrected: bool,
     confidence: float,
 ) -> MutualInformationEstimate:
     r"""The estimate from :math:`\log q(y_i|x_i)` of each sample, all in float64."""
-    log_prior_at_targets = prior.log()[targets]
-    pointwise, n = log_q - log_prior_at_targets, len(log_q)
+    pointwise, n = log_q - prior.log()[targets], len(log_q)
     value = float(pointwise.mean())
     standard_error = float(pointwise.std()) / math.sqrt(n) if n > 1 else math.inf
-    z = float(ndtri(torch.tensor((1 + confidence) / 2, dtype=torch.float64)))
+    low, high = _interval(value, standard_error, confidence)
     return MutualInformationEstimate(
         value=value,
         standard_error=standard_error,
-        low=value - z * standard_error,
-        high=value + z * standard_error,
+        low=low,
+        high=high,
         label_entropy=float(entr(prior).sum()),
         n_samples=n,
         pointwise=pointwise,
-        _log_prior_at_targets=log_prior_at_targets,
+        _targets=targets,
         _prior=prior,
         _prior_is_known=prior_is_known,
-        _prior_corrected=prior_corrected,
     )
 
 

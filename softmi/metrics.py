@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.special import entr, ndtri
+from torch.special import entr
 from torchmetrics import Metric
 
 from softmi._validation import (
@@ -18,7 +18,7 @@ from softmi._validation import (
     check_targets,
     describe,
 )
-from softmi.information import MutualInformationEstimate
+from softmi.information import MutualInformationEstimate, _interval
 
 
 class MutualInformation(Metric):
@@ -166,17 +166,16 @@ class MutualInformation(Metric):
         value = float((count * pointwise).sum()) / n
         spread = float((squares + count * (pointwise - value).square()).sum())
         standard_error = math.sqrt(spread / (n - 1) / n) if n > 1 else math.inf
-        z = float(ndtri(torch.tensor((1 + self.confidence) / 2, dtype=torch.float64)))
+        low, high = _interval(value, standard_error, self.confidence)
         return MutualInformationEstimate(
             value=value,
             standard_error=standard_error,
-            low=value - z * standard_error,
-            high=value + z * standard_error,
+            low=low,
+            high=high,
             label_entropy=float(entr(pi).sum()),
             n_samples=n,
             _prior=pi,
             _prior_is_known=self.prior is not None,
-            _prior_corrected=self.prior_corrected,
         )
 
     def _check_possible(self, count: Tensor) -> None:

@@ -1,9 +1,12 @@
 """One seeded training loop on Lightning Fabric, for every experiment of the book."""
 
+import ast
 import hashlib
+import inspect
 import json
 import os
 import random
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -239,6 +242,16 @@ def warm_up_and_drops(
         return rising * factor ** sum(step >= round(share * steps) for share in drops)
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
+
+
+def code_digest(*parts: object) -> str:
+    """Fingerprint of functions, classes and modules: what they do, not comments and docstrings."""
+    trees = [ast.parse(textwrap.dedent(inspect.getsource(part))) for part in parts]
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef
+        if isinstance(node, documented) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return hashlib.sha256("".join(map(ast.dump, trees)).encode()).hexdigest()
 
 
 def kept_unit(

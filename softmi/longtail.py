@@ -79,8 +79,8 @@ _LDAM = {"batch_size": 128, "rate": 0.1, "momentum": 0.9, "weight_decay": 2e-4, 
          "drops": (0.8, 0.9), "factor": 0.01, "augment": True}  # fmt: skip
 RECIPES = {
     "digits": Recipe(
-        "digits", "LeNet", 20, 32, 0.08, 0.5, 0.0,
-        source="chapter 04's smoke profile, with half of its batch since there are fewer images",
+        "digits", "LeNet", 20, 32, 0.005, 0.9, 0.0, warm_up=0.2,
+        source="none; a rate at which the training loss of every loss falls, LDAM-DRW's included",
     ),
     "mnist": Recipe(
         "MNIST", "LeNet", 8, 64, 0.01, 0.5, 0.0,
@@ -243,4 +243,3 @@ def train_network(
 
 def _as_float(images: Tensor) -> Tensor:
     return images if images.is_floating_point() else images.float() / 255
-

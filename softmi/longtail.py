@@ -79,7 +79,7 @@ _LDAM = {"batch_size": 128, "rate": 0.1, "momentum": 0.9, "weight_decay": 2e-4, 
          "drops": (0.8, 0.9), "factor": 0.01, "augment": True}  # fmt: skip
 RECIPES = {
     "digits": Recipe(
-        "digits", "LeNet", 20, 32, 0.005, 0.9, 0.0, warm_up=0.2,
+        "digits", "LeNet", 30, 32, 0.005, 0.9, 0.0, warm_up=0.2,
         source="none; a rate at which the training loss of every loss falls, LDAM-DRW's included",
     ),
     "mnist": Recipe(

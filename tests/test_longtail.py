@@ -62,7 +62,7 @@ def test_numbers_of_the_recipes_are_those_of_their_sources():
     found = {key: tuple(getattr(r, f) for f in fields) for key, r in RECIPES.items()}
     ldam = (128, 0.1, 0.9, 2e-4, 0.025, (0.8, 0.9), 0.01, True)
     assert found == {
-        "digits": (20, 32, 0.005, 0.9, 0.0, 0.2, (), 0.1, False, 16),
+        "digits": (30, 32, 0.005, 0.9, 0.0, 0.2, (), 0.1, False, 24),
         "mnist": (8, 64, 0.01, 0.5, 0.0, 0.0, (), 0.1, False, 6),
         "cifar10lt": (15, *ldam, 12),
         "cifar10lt_gpu": (200, *ldam, 160),

@@ -416,7 +416,7 @@ for name, found in sweep("rivals", compare_rivals, NAMES, SEEDS).items():
     for run, rival in zip(runs[name], found, strict=True):
         run["methods"] |= rival
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"image": {"alt": "One dot for each estimate of this page's run, on the axis of nats, from the lowest to the highest: nearest neighbours are furthest below the truth, the critics and logistic regression nearer, the cross-fitted classifier and the extrapolated estimate beside the line of the truth, all left of the dotted cap."}}
 live = runs["gauss_balanced_d20"][0]
 methods = live["methods"]
 lower = methods["softmi"]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
+from torchvision.models import resnet18
 
 from softmi import (
     GaussianClasses,
@@ -21,6 +22,7 @@ from softmi import (
     SoftmaxMutualInformation,
     box_iou,
     class_activation_map,
+    fold_prior,
 )
 from softmi.bounds import (
     critic_mutual_information,
@@ -73,6 +75,43 @@ def compare_losses(batch: int, classes: int) -> tuple[str, str, float, float]:
     )
     name = f"PCSoftmaxLoss, {batch} x {classes}, forward and backward"
     return name, "torch cross_entropy, no prior", seconds["ours"], seconds["peer"]
+
+
+def compare_training_steps(
+    batch: int = 32, side: int = 64, classes: int = 1000, rounds: int = 15
+) -> list[tuple[str, str, float, float]]:
+    """Time a whole step of ResNet-18 with PC-softmax and with a folded head, beside plain."""
+    prior = torch.rand(classes) + 0.01
+    prior /= prior.sum()
+    x, y = torch.randn(batch, 3, side, side), torch.randint(classes, (batch,))
+
+    def step(loss: Callable, *, fold: bool = False) -> Callable[[], None]:
+        torch.manual_seed(0)
+        model = resnet18(num_classes=classes)
+        if fold:
+            model.fc = fold_prior(model.fc, prior)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+
+        def once() -> None:
+            optimizer.zero_grad(set_to_none=True)
+            loss(model(x), y).backward()
+            optimizer.step()
+
+        return once
+
+    seconds = median_seconds(
+        {
+            "PCSoftmaxLoss": step(PCSoftmaxLoss(prior)),
+            "peer": step(F.cross_entropy),
+            "fold_prior": step(F.cross_entropy, fold=True),
+        },
+        rounds=rounds,
+    )
+    task = f"step of ResNet-18, {batch} x 3 x {side} x {side}, {classes} classes"
+    return [
+        (f"{name}, {task}", "torch cross_entropy, no prior", seconds[name], seconds["peer"])
+        for name in ("PCSoftmaxLoss", "fold_prior")
+    ]
 
 
 def compare_box_accuracy(images: int = 16, side: int = 224) -> tuple[str, str, float, float]:
@@ -174,6 +213,7 @@ def main() -> None:
         for name, peer, ours, theirs in (
             compare_losses(1024, 1000),
             compare_losses(256, 21_841),
+            *compare_training_steps(),
             compare_maps(),
             compare_box_accuracy(),
         )

@@ -13,6 +13,11 @@ CMI, concentration of outputs (Yang et al.)            :func:`conditional_mutual
 PC-softmax s_y(x)                                      :func:`pc_softmax`, :func:`pc_log_softmax`
 PC-softmax loss, balanced softmax, logit adjustment    :func:`pc_cross_entropy`,
                                                        :class:`PCSoftmaxLoss`
+the same two under their own names                     :func:`balanced_softmax_cross_entropy`,
+                                                       :func:`logit_adjusted_cross_entropy`
+the same without cost, in the bias of the head         :func:`fold_prior`, :func:`unfold_prior`
+focal loss, class-balanced weights, LDAM-DRW           :class:`FocalLoss`, :class:`LDAMLoss`,
+                                                       :func:`balanced_class_weights`
 post-hoc logit adjustment, post-compensated softmax    :func:`adjust_logits`
 the synthetic task                                     :class:`GaussianClasses`
 a label-noise channel over images                      :class:`LabelNoise`
@@ -27,6 +32,14 @@ MaxBoxAcc, MaxBoxAccV2                                 :class:`MaxBoxAccuracy`
 
 from softmi.cam import class_activation_map, contrast_weights, window_sum
 from softmi.estimators import SoftmaxMutualInformation
+from softmi.imbalance import (
+    FocalLoss,
+    LDAMLoss,
+    NormalisedLinear,
+    balanced_class_weights,
+    focal_loss,
+    ldam_loss,
+)
 from softmi.information import (
     MutualInformationEstimate,
     conditional_mutual_information,
@@ -43,9 +56,13 @@ from softmi.localization import (
 from softmi.losses import (
     PCSoftmaxLoss,
     adjust_logits,
+    balanced_softmax_cross_entropy,
+    fold_prior,
+    logit_adjusted_cross_entropy,
     pc_cross_entropy,
     pc_log_softmax,
     pc_softmax,
+    unfold_prior,
 )
 from softmi.synthetic import (
     DiscreteJoint,
@@ -62,17 +79,22 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DiscreteJoint",
+    "FocalLoss",
     "GaussianClasses",
+    "LDAMLoss",
     "LabelNoise",
     "LocalizationAccuracy",
     "MaxBoxAccuracy",
     "MutualInformationEstimate",
     "NoisyXor",
+    "NormalisedLinear",
     "PCSoftmaxLoss",
     "Rings",
     "SoftmaxMutualInformation",
     "StudentTClasses",
     "adjust_logits",
+    "balanced_class_weights",
+    "balanced_softmax_cross_entropy",
     "box_iou",
     "boxes_from_score_maps",
     "class_activation_map",
@@ -80,11 +102,16 @@ __all__ = [
     "contrast_weights",
     "entropy",
     "fit",
+    "focal_loss",
+    "fold_prior",
+    "ldam_loss",
+    "logit_adjusted_cross_entropy",
     "long_tailed_prior",
     "mutual_information",
     "pc_cross_entropy",
     "pc_log_softmax",
     "pc_softmax",
     "pointwise_mutual_information",
+    "unfold_prior",
     "window_sum",
 ]

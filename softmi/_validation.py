@@ -20,6 +20,13 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
+def values_can_be_checked(tensor: Tensor) -> bool:
+    """Value checks read data: on an accelerator they would wait for it, under compile they break
+    the graph. There, bad values propagate as in PyTorch's own cross-entropy.
+    """
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def check_logits(logits: Tensor, *, name: str = "logits", allow_empty: bool = False) -> None:
     """Raise unless `logits` is a floating (N, M) tensor with M >= 1 and, by default, N >= 1."""
     if not isinstance(logits, Tensor):
@@ -64,6 +71,86 @@ def check_targets(targets: Tensor, logits: Tensor, *, values: bool = True) -> No
                 f"targets must lie in [0, {logits.shape[1]}) for {logits.shape[1]} classes, "
                 f"got values from {low} to {high}"
             )
+
+
+def check_soft_targets(targets: Tensor, logits: Tensor, *, values: bool = True) -> None:
+    """Raise unless each row of `targets` is a distribution over the classes of `logits`."""
+    if targets.shape != logits.shape:
+        raise ValueError(
+            f"soft targets must have the shape of the logits, {tuple(logits.shape)}, got "
+            f"{describe(targets)}"
+        )
+    if not values:
+        return
+    sums = targets.detach().sum(1, dtype=torch.float64)
+    # As for a prior: rounding each of M entries moves the sum by M eps / 2 at most.
+    tolerance = max(1e-6, targets.shape[1] * torch.finfo(targets.dtype).eps)
+    wrong = ~((sums - 1).abs() <= tolerance)  # NaN is wrong too
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"each row of soft targets must sum to 1: {int(wrong.sum())} of {len(targets)} do "
+            f"not, the first, row {row}, sums to {sums[row].item():.8g}"
+        )
+    if targets.detach().min() < 0:
+        raise ValueError(f"soft targets must not be negative, got {targets.min().item():.8g}")
+
+
+def explain_losses(losses: Tensor, logits: Tensor, mass: Tensor) -> None:
+    """Raise if bad logits are why `losses` are not finite; called once that is known.
+
+    NaN and plus infinity always show in the loss of their row; minus infinity does where the
+    target has mass, and elsewhere rules out a class. Looking at the losses alone saves a pass
+    over the logits.
+    """
+    masked = torch.isneginf(logits) & ~mass
+    good = torch.isfinite(losses)[:, None]
+    check_finite(logits.detach().masked_fill(masked | good, 0.0))
+
+
+def check_reduction(reduction: str) -> None:
+    """Raise unless `reduction` is one of PyTorch's three."""
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
+
+
+def as_counts(counts: PriorLike, *, classes: int | None = None, values: bool = True) -> Tensor:
+    """Return samples per class as a float64 tensor after checking that they are counts.
+
+    Zeros are allowed, and so are fractions, such as counts of a weighted sampler.
+    """
+    tensor = torch.as_tensor(counts).detach()
+    tensor = tensor.float() if tensor.device.type == "mps" else tensor.double()
+    if tensor.ndim != 1:
+        raise ValueError(f"class_counts must have shape (classes,), got {describe(tensor)}")
+    if classes is not None and tensor.numel() != classes:
+        raise ValueError(
+            f"class_counts has {tensor.numel()} entries, but there are {classes} classes"
+        )
+    if values:
+        if not torch.isfinite(tensor).all() or (tensor < 0).any():
+            raise ValueError(f"class_counts must be finite and non-negative, got {tensor}")
+        if tensor.sum() == 0:
+            raise ValueError(f"class_counts hold no sample: {tensor.tolist()}")
+    return tensor
+
+
+def as_class_weights(
+    weights: PriorLike, *, classes: int | None = None, values: bool = True
+) -> Tensor:
+    """Return one finite, non-negative weight per class, at least float32."""
+    tensor = weights if isinstance(weights, Tensor) else torch.as_tensor(np.asarray(weights))
+    if tensor.ndim != 1 or tensor.numel() == 0:
+        raise ValueError(f"class_weights must have shape (classes,), got {describe(tensor)}")
+    if classes is not None and tensor.numel() != classes:
+        raise ValueError(
+            f"class_weights has {tensor.numel()} entries, but there are {classes} classes"
+        )
+    if values and (not torch.isfinite(tensor).all() or (tensor < 0).any()):
+        raise ValueError(f"class_weights must be finite and non-negative, got {tensor.tolist()}")
+    if not tensor.is_floating_point():
+        tensor = tensor.to(torch.get_default_dtype())
+    return at_least_float32(tensor.detach())
 
 
 def as_prior(

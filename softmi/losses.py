@@ -6,6 +6,8 @@ Adding :math:`\tau \log \pi_k` to the logits before an ordinary cross-entropy is
 and training trajectories are the same.
 """
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -13,20 +15,21 @@ from torch import Tensor, nn
 
 from softmi._validation import (
     PriorLike,
+    as_counts,
     as_prior,
     at_least_float32,
     check_finite,
     check_logits,
+    check_reduction,
+    check_soft_targets,
     check_targets,
     describe,
+    explain_losses,
+    values_can_be_checked,
 )
 
-
-def _values_can_be_checked(tensor: Tensor) -> bool:
-    """Value checks read data: on an accelerator they would wait for it, under compile they break
-    the graph. There, bad values propagate as in PyTorch's own cross-entropy.
-    """
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+# Labels, or a distribution over classes for each sample.
+Targets = Int[Tensor, " batch"] | Float[Tensor, "batch classes"]
 
 
 def _tempered(log_prior: Tensor, tau: float) -> Tensor:
@@ -44,11 +47,11 @@ def pc_log_softmax(
     Args and errors as in :func:`pc_softmax`.
     """
     check_logits(logits, allow_empty=True)
-    if _values_can_be_checked(logits):
+    if values_can_be_checked(logits):
         check_finite(logits)
     logits = at_least_float32(logits)
     pi = as_prior(
-        prior, classes=logits.shape[1], like=logits, values=_values_can_be_checked(logits)
+        prior, classes=logits.shape[1], like=logits, values=values_can_be_checked(logits)
     )
     # A common offset of all logits cancels: taken out first, it costs no digits.
     logits = logits - logits.detach().amax(dim=1, keepdim=True)
@@ -91,7 +94,7 @@ def pc_softmax(
 
 def pc_cross_entropy(
     logits: Float[Tensor, "batch classes"],
-    targets: Int[Tensor, " batch"],
+    targets: Targets,
     prior: PriorLike,
     *,
     tau: float = 1.0,
@@ -109,65 +112,169 @@ def pc_cross_entropy(
     Training leaves :math:`f_k \approx \log p(x|k) + c(x)`: predict with the plain argmax when
     classes are equally likely at test time, with :func:`adjust_logits` otherwise.
 
+    Soft targets :math:`t_k`, from mixup or a teacher, give :math:`L = -\sum_k t_k \log s_k(x)`.
     With `label_smoothing` :math:`\epsilon` the target puts :math:`\epsilon / M^+` on each of the
     :math:`M^+` classes of positive prior (a class that cannot occur gets none).
 
+    A logit of minus infinity rules its class out of a row, as in PyTorch's cross-entropy; it must
+    not be the target's.
+
     Args:
         logits: :math:`f_k(x)`, shape (batch, classes). Half precision is computed in float32.
-        targets: Labels y, integers, shape (batch,).
+        targets: Labels y, integers, shape (batch,); or probabilities t, floating point, shape
+            (batch, classes), whose rows sum to 1.
         prior: :math:`\pi`, shape (classes,); zeros allowed, except for a target's class.
         tau: Strength of the correction; 0 is the plain cross-entropy.
         reduction: "mean", "sum" or "none".
         label_smoothing: :math:`\epsilon` in [0, 1).
 
     Raises:
-        TypeError: Logits not floating point, or targets not integers.
-        ValueError: Shapes that do not match, an empty batch, NaN or infinite logits, targets out
-            of range or of zero prior, a prior that is no distribution. On accelerators and under
-            `torch.compile` values are not checked.
+        TypeError: Logits not floating point, or labels not integers.
+        ValueError: Shapes that do not match, an empty batch, logits that are NaN, infinite or, for
+            a target, minus infinity, targets out of range or of zero prior, soft targets or a
+            prior that are no distributions. On accelerators and under `torch.compile` values are
+            not checked.
 
     """
-    pi = as_prior(
+    log_prior = _given_prior(logits, prior).log()
+    return _cross_entropy(
+        logits, targets, log_prior, tau, reduction, label_smoothing, of_ratio=True
+    )
+
+
+def logit_adjusted_cross_entropy(
+    logits: Float[Tensor, "batch classes"],
+    targets: Targets,
+    prior: PriorLike,
+    *,
+    tau: float = 1.0,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Float[Tensor, "..."]:
+    r"""Logit-adjusted cross-entropy (Menon et al. 2021): :func:`pc_cross_entropy` but a constant.
+
+    .. math::
+        L = \mathrm{CE}(f + \tau \log \pi,\, y)
+          = -\log \frac{\pi_y^\tau \exp f_y(x)}{\sum_k \pi_k^\tau \exp f_k(x)}
+
+    with logits :math:`f_k`, prior :math:`\pi_k` and strength :math:`\tau` (the paper's eq. 10).
+    It is the loss of :func:`pc_cross_entropy` without its last term, :math:`\tau \log \pi_y`,
+    computed by the same code: gradients and trained weights are the same to the bit. Its value is
+    never negative, and is no estimate of mutual information.
+
+    Args and errors as in :func:`pc_cross_entropy`.
+    """
+    log_prior = _given_prior(logits, prior).log()
+    return _cross_entropy(
+        logits, targets, log_prior, tau, reduction, label_smoothing, of_ratio=False
+    )
+
+
+def balanced_softmax_cross_entropy(
+    logits: Float[Tensor, "batch classes"],
+    targets: Targets,
+    class_counts: PriorLike,
+    *,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Float[Tensor, "..."]:
+    r"""Cross-entropy of the balanced softmax (Ren et al. 2020), from samples per class.
+
+    .. math:: L = \mathrm{CE}(f + \log n,\, y)
+                = -\log \frac{n_y \exp f_y(x)}{\sum_k n_k \exp f_k(x)}
+
+    with logits :math:`f_k` and :math:`n_k` training samples of class k. With
+    :math:`n_k = N \pi_k` the total :math:`N` cancels: this is
+    :func:`logit_adjusted_cross_entropy` at :math:`\tau = 1`, and so computed, which keeps the
+    numbers small where the paper's code adds :math:`\log n_k`. The meta-sampler of the paper is
+    not part of it.
+
+    Args:
+        class_counts: :math:`n_k`, shape (classes,); zeros allowed, except for a target's class.
+
+    The other arguments and errors are those of :func:`pc_cross_entropy`; also ValueError if
+    counts are negative or all zero.
+    """
+    counts = as_counts(
+        class_counts,
+        classes=logits.shape[-1] if isinstance(logits, Tensor) and logits.ndim == 2 else None,
+        values=not isinstance(class_counts, Tensor) or values_can_be_checked(class_counts),
+    )
+    log_prior = (counts / counts.sum()).log()
+    return _cross_entropy(
+        logits, targets, log_prior, 1.0, reduction, label_smoothing, of_ratio=False
+    )
+
+
+def _given_prior(logits: Tensor, prior: PriorLike) -> Tensor:
+    return as_prior(
         prior,
         classes=logits.shape[-1] if isinstance(logits, Tensor) and logits.ndim == 2 else None,
-        values=not isinstance(prior, Tensor) or _values_can_be_checked(prior),
+        values=not isinstance(prior, Tensor) or values_can_be_checked(prior),
     )
-    return _pc_cross_entropy(logits, targets, pi.log(), tau, reduction, label_smoothing)
 
 
-def _pc_cross_entropy(
+def _cross_entropy(
     logits: Tensor,
     targets: Tensor,
     log_prior: Tensor,
     tau: float,
     reduction: str,
     label_smoothing: float,
+    *,
+    of_ratio: bool,
 ) -> Tensor:
-    """The kernel: everything above and below calls it with a prior that is already checked."""
+    """The kernel: everything above and below calls it with a prior that is already checked.
+
+    `of_ratio` says whether to add the term tau log pi of the target, which makes it the loss of
+    PC-softmax. It is added last, so that gradients cannot depend on it.
+    """
     check_logits(logits)
-    values = _values_can_be_checked(logits)
-    check_targets(targets, logits, values=values)
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
+    values = values_can_be_checked(logits)
+    soft = isinstance(targets, Tensor) and targets.is_floating_point() and targets.ndim == 2
+    (check_soft_targets if soft else check_targets)(targets, logits, values=values)
+    check_reduction(reduction)
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
-    logits, targets = at_least_float32(logits), targets.long()
+    logits = at_least_float32(logits)
+    targets = targets.to(logits) if soft else targets.long()
     log_prior = _tempered(log_prior.to(logits), tau)
     adjusted = logits + log_prior if tau else logits
-    losses = F.cross_entropy(adjusted, targets, reduction="none") + log_prior[targets]
+    if soft or label_smoothing:
+        # -log of the softmax of every class, infinite where the prior is zero or the logit is
+        # minus infinity.
+        surprise = torch.logsumexp(adjusted, dim=1, keepdim=True) - adjusted
+    if soft:
+        losses = _expected(targets, surprise)
+        constant = _expected(targets, log_prior.expand_as(targets))
+    else:
+        losses = F.cross_entropy(adjusted, targets, reduction="none")
+        constant = log_prior[targets]
     if label_smoothing:
-        # -log s_k for every class that can occur; the zero-prior ones would be rewarded for
-        # growing without bound, since they do not appear in the normaliser.
-        possible = torch.isfinite(log_prior)
-        minus_log_s = torch.logsumexp(adjusted, dim=1, keepdim=True) - logits
-        smooth = minus_log_s.where(possible, 0.0).sum(1) / possible.sum()
-        losses = (1 - label_smoothing) * losses + label_smoothing * smooth
-    # Two sums find any bad logit: a row's loss misses only -inf in a column not its target's.
-    if values and not torch.isfinite(losses.detach().sum() + logits.detach().sum()):
-        check_finite(logits)
-        impossible = targets[~torch.isfinite(losses)].unique().tolist()
+        # Over the classes that can occur: the others do not appear in the normaliser, and would
+        # be rewarded for growing without bound.
+        even = torch.isfinite(log_prior).to(log_prior)
+        even = even / even.sum()
+        losses = (1 - label_smoothing) * losses + label_smoothing * _expected(even, surprise)
+        constant = (1 - label_smoothing) * constant + label_smoothing * _expected(even, log_prior)
+    if of_ratio:
+        losses = losses + constant
+    if values and not torch.isfinite(losses.detach().sum()):
+        mass = targets > 0 if soft else F.one_hot(targets, logits.shape[1]).bool()
+        impossible = (mass & torch.isneginf(log_prior)).any(0).nonzero().flatten().tolist()
+        smoothed = torch.isfinite(log_prior) & bool(label_smoothing)
+        explain_losses(losses, logits, mass | smoothed)
         if impossible:
             raise ValueError(f"targets contain classes of zero prior: {impossible}")
+    return _reduce(losses, reduction)
+
+
+def _expected(weights: Tensor, values: Tensor) -> Tensor:
+    """Mean of `values` over the last dimension under `weights`, with 0 times infinity = 0."""
+    return (weights * values.where((weights != 0) | torch.isfinite(values), 0.0)).sum(-1)
+
+
+def _reduce(losses: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return losses
     return losses.mean() if reduction == "mean" else losses.sum()
@@ -202,7 +309,7 @@ def adjust_logits(
     """
     check_logits(logits, allow_empty=True)
     logits = at_least_float32(logits)
-    values = _values_can_be_checked(logits)
+    values = values_can_be_checked(logits)
     if train_prior is not None:
         pi = as_prior(train_prior, classes=logits.shape[1], like=logits, values=values)
         if values and (pi == 0).any():
@@ -215,7 +322,96 @@ def adjust_logits(
     return logits
 
 
-class PCSoftmaxLoss(nn.Module):
+def fold_prior(head: nn.Linear, prior: PriorLike, *, tau: float = 1.0) -> nn.Linear:
+    r"""Copy a linear head with the log-prior added to its bias: prior correction at no cost.
+
+    .. math:: f'_k = w_k^\top z + b_k + \tau \log \pi_k
+
+    with features :math:`z`, weights :math:`w_k`, bias :math:`b_k` and prior :math:`\pi`. Plain
+    cross-entropy on :math:`f'` is the logit-adjusted loss on :math:`f`, and
+    :math:`\partial f' / \partial b` is the identity: at each step the gradients of :math:`w`,
+    of :math:`b` and of all layers below are those of :func:`pc_cross_entropy`. An optimiser whose
+    steps depend on gradients alone, as SGD with momentum or Adam, takes the same steps; the bias
+    stays ahead by :math:`\tau \log \pi` throughout, and :func:`unfold_prior` takes it out.
+
+    It is not the same
+
+    - with weight decay on the bias, which pulls :math:`b + \tau \log \pi` towards zero instead
+      of :math:`b`: leave the head's bias out of the decay;
+    - with gradients or steps that depend on the size of parameters (LARS, LAMB, decoupled decay);
+    - in half precision, also under autocast: there logits are rounded after the log-prior is
+      added, here in float32 before it, so that the last digits differ;
+    - when the prior changes during training, as in incremental learning: unfold the old, fold the
+      new.
+
+    Args:
+        head: Any `nn.Linear`, untouched; one without bias gets one that is not trained.
+        prior: :math:`\pi`, shape (classes,), all positive.
+        tau: Strength of the correction.
+
+    Returns:
+        A new layer that has its own parameters; make the optimiser afterwards.
+
+    Raises:
+        TypeError: `head` is not an `nn.Linear`.
+        ValueError: A prior that is no distribution over the head's outputs, or with zeros, for
+            which the bias would be infinite; :class:`PCSoftmaxLoss` takes those.
+
+    Example:
+        >>> head = fold_prior(nn.Linear(5, 2), [0.9, 0.1])  # train it with plain cross-entropy
+        >>> head = unfold_prior(head, [0.9, 0.1])  # and predict with the argmax
+
+    """
+    return _with_bias(head, prior, tau)
+
+
+def unfold_prior(head: nn.Linear, prior: PriorLike, *, tau: float = 1.0) -> nn.Linear:
+    r"""Take out what :func:`fold_prior` put in; what is left are logits that carry no prior.
+
+    .. math:: f_k = w_k^\top z + b'_k - \tau \log \pi_k
+
+    Needed before prediction: the argmax of the folded head is that of the training prior. With
+    equally likely classes predict with the argmax of :math:`f`, otherwise with
+    :func:`adjust_logits`. Also applies to a network trained with plain cross-entropy, whose logits
+    it corrects post hoc.
+
+    Args and errors as in :func:`fold_prior`.
+    """
+    return _with_bias(head, prior, -tau)
+
+
+def _with_bias(head: nn.Linear, prior: PriorLike, tau: float) -> nn.Linear:
+    if not isinstance(head, nn.Linear):
+        raise TypeError(f"head must be an nn.Linear, got {type(head).__name__}")
+    pi = as_prior(prior, classes=head.out_features)
+    if (pi == 0).any():
+        absent = (pi == 0).nonzero().flatten().tolist()
+        raise ValueError(f"prior is zero for classes {absent}: the bias would be infinite")
+    result = copy.deepcopy(head)
+    offset = tau * pi.log().to(head.weight.device)
+    if result.bias is None:
+        result.bias = nn.Parameter(offset.to(head.weight.dtype), requires_grad=False)
+    else:
+        with torch.no_grad():
+            result.bias.add_(offset)
+    return result
+
+
+class _Loss(nn.Module):
+    """A loss whose buffers follow the device but not a cast to half precision."""
+
+    def _apply(self, fn, recurse: bool = True):
+        # .half() must not round log-priors to three digits (Apple's devices have no float64).
+        own = {name: buffer for name, buffer in self._buffers.items() if buffer is not None}
+        super()._apply(lambda t: t if any(t is b for b in own.values()) else fn(t), recurse)
+        for name, buffer in own.items():
+            device = fn(torch.empty(0, device=buffer.device)).device
+            dtype = torch.float32 if device.type == "mps" else buffer.dtype
+            setattr(self, name, buffer.to(device, dtype))
+        return self
+
+
+class PCSoftmaxLoss(_Loss):
     r"""Module around :func:`pc_cross_entropy` that carries the prior as a buffer.
 
     The buffer follows the module through `.to()`, DDP and `state_dict`; it stays in float32 or
@@ -269,17 +465,8 @@ class PCSoftmaxLoss(nn.Module):
         new = _log_prior(prior, class_counts)
         self.log_prior = new.to(self.log_prior.device)
 
-    def _apply(self, fn, recurse: bool = True):
-        # .half() must not round log-priors to three digits: follow the device, keep the dtype
-        # (Apple's devices have no float64).
-        super()._apply(lambda t: t if t is self.log_prior else fn(t), recurse)
-        device = fn(torch.empty(0, device=self.log_prior.device)).device
-        dtype = torch.float32 if device.type == "mps" else self.log_prior.dtype
-        self.log_prior = self.log_prior.to(device, dtype)
-        return self
-
     def forward(
-        self, logits: Float[Tensor, "batch classes"], targets: Int[Tensor, " batch"]
+        self, logits: Float[Tensor, "batch classes"], targets: Targets
     ) -> Float[Tensor, "..."]:
         """Return the loss of a batch; see :func:`pc_cross_entropy`."""
         check_logits(logits)
@@ -288,8 +475,14 @@ class PCSoftmaxLoss(nn.Module):
                 f"the loss holds a prior over {self.log_prior.numel()} classes, but logits have "
                 f"{describe(logits)}"
             )
-        return _pc_cross_entropy(
-            logits, targets, self.log_prior, self.tau, self.reduction, self.label_smoothing
+        return _cross_entropy(
+            logits,
+            targets,
+            self.log_prior,
+            self.tau,
+            self.reduction,
+            self.label_smoothing,
+            of_ratio=True,
         )
 
     def extra_repr(self) -> str:
@@ -305,9 +498,5 @@ def _log_prior(prior: PriorLike | None, class_counts: PriorLike | None) -> Tenso
         raise ValueError("give exactly one of prior and class_counts")
     if prior is not None:
         return as_prior(prior).log()
-    counts = torch.as_tensor(class_counts).double()
-    if counts.ndim != 1 or not torch.isfinite(counts).all() or (counts < 0).any():
-        raise ValueError(f"class_counts must be non-negative, shape (classes,), got {counts}")
-    if counts.sum() == 0:
-        raise ValueError(f"class_counts hold no sample: {counts.tolist()}")
+    counts = as_counts(class_counts)
     return (counts / counts.sum()).log()

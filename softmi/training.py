@@ -81,7 +81,9 @@ def fit(
         model: Gives logits, or a tuple that starts with them.
         dataset: Pairs of input and label; for data in memory
             :class:`softmi.training.TensorBatches`.
-        loss: Function of logits and labels, or a module, whose buffers follow the device.
+        loss: Function of logits and labels, or a module, whose buffers follow the device. If it
+            has a method `set_epoch`, as :class:`softmi.LDAMLoss`, it is called with the number of
+            each epoch before the epoch begins, counted from 0, also after resuming.
         epochs: Passes over the data.
         batch_size: Samples in a step, on each process.
         optimizer: From parameters to optimiser, such as `lambda p: torch.optim.Adam(p, lr=1e-3)`.
@@ -130,6 +132,8 @@ def fit(
         torch.manual_seed(hash((seed, epoch)) % 2**63)
         if batches.generator is not None:
             batches.generator.manual_seed(hash((seed, epoch)) % 2**63)
+        if hasattr(loss, "set_epoch"):
+            loss.set_epoch(epoch)
         wrapped.train()
         total, count = torch.zeros((), device=fabric.device), 0
         for inputs, targets in batches:

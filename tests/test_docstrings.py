@@ -4,11 +4,14 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
+from pathlib import Path
 
 import pytest
 
 import softmi
 
+API = (Path(__file__).parents[1] / "book" / "api.md").read_text(encoding="utf-8")
 MODULES = sorted(m.name for m in pkgutil.iter_modules(softmi.__path__, "softmi."))
 PUBLIC_MODULES = [name for name in MODULES if not name.rpartition(".")[2].startswith("_")]
 
@@ -37,6 +40,11 @@ def test_public_name_is_there_and_says_what_it_is(name):
     text = inspect.getdoc(thing)
     assert text
     assert text.splitlines()[0].endswith(".")
+
+
+@pytest.mark.parametrize("name", softmi.__all__)
+def test_public_name_has_its_entry_in_the_book(name):
+    assert re.search(rf"auto(function|class):: ([\w.]+\.)?{name}\n", API)
 
 
 def test_public_names_are_sorted_and_there_once():

@@ -2,16 +2,13 @@
 
 import copy
 import io
-import json
 import math
-import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from processes import two_processes
 from slow_reference import EPS
 from torch import nn
 from torchmetrics import MetricCollection
@@ -302,15 +299,8 @@ def test_merge_state_joins_two_metrics():
 
 
 TWO_PROCESSES = """
-import json, sys
-import torch
-import torch.distributed as dist
 from softmi.metrics import MutualInformation
 
-rank, folder = int(sys.argv[1]), sys.argv[2]
-torch.set_num_threads(1)
-dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-data = torch.load(f"{folder}/data.pt", weights_only=True)
 part = slice(0, 310) if rank == 0 else slice(310, 500)
 result = {}
 for name, setting in data["settings"].items():
@@ -323,9 +313,6 @@ for name, setting in data["settings"].items():
     for summary in result[name]:
         for key in [k for k, v in summary.items() if isinstance(v, torch.Tensor)]:
             del summary[key]
-with open(f"{folder}/rank{rank}.json", "w") as file:
-    json.dump(result, file)
-dist.destroy_process_group()
 """
 
 
@@ -335,26 +322,11 @@ def test_two_processes_with_unequal_parts_give_the_estimate_of_one(tmp_path: Pat
     order = targets.argsort()  # the second process sees no sample of some classes
     logits, targets = logits[order], targets[order]
     data = {"logits": logits, "targets": targets, "settings": SETTINGS}
-    torch.save(data, tmp_path / "data.pt")
-    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", TWO_PROCESSES, str(rank), str(tmp_path)],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    try:
-        outputs = [process.communicate(timeout=180)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+    results = two_processes(TWO_PROCESSES, data, tmp_path)
     more = torch.cat([logits, logits[:5], logits[:5]]), torch.cat(
         [targets, targets[:5], targets[:5]]
     )
-    for rank in range(2):
-        found = json.loads((tmp_path / f"rank{rank}.json").read_text())
+    for found in results:
         for name, setting in SETTINGS.items():
             for summary, samples in zip(found[name], [(logits, targets), more], strict=True):
                 expected = mutual_information(*samples, **setting)

@@ -1,0 +1,412 @@
+r"""Rivals of the prior-corrected softmax on imbalanced classes: weights, focal loss, margins.
+
+Unlike the losses of :mod:`softmi.losses` these are not one loss under several names: they have
+other gradients and other minimisers.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from softmi._validation import (
+    PriorLike,
+    as_class_weights,
+    as_counts,
+    at_least_float32,
+    check_logits,
+    check_reduction,
+    check_targets,
+    describe,
+    explain_losses,
+    values_can_be_checked,
+)
+from softmi.losses import _Loss, _reduce
+
+
+def balanced_class_weights(
+    class_counts: PriorLike, *, beta: float | None = None
+) -> Float[Tensor, " classes"]:
+    r"""Weights that raise rare classes, for `class_weights` here and `weight` in PyTorch.
+
+    .. math:: w_k \propto \frac{1}{n_k} \qquad\text{or}\qquad
+              w_k \propto \frac{1 - \beta}{1 - \beta^{n_k}}
+
+    with :math:`n_k` samples of class k: inverse frequencies by default, and with `beta` the
+    class-balanced weights of Cui et al. (2019), which count effective samples. Both are scaled to
+    mean 1 over the :math:`M^+` classes that have samples; the first is then
+    :math:`n / (M^+ n_k)` divided by its mean. A class without samples has weight 0.
+    :math:`\beta = 0` gives equal weights, :math:`\beta \to 1` the inverse frequencies.
+
+    Args:
+        class_counts: :math:`n_k`, shape (classes,).
+        beta: :math:`\beta` in [0, 1), in the paper 0.9 to 0.9999; None for inverse frequencies.
+
+    Returns:
+        :math:`w`, shape (classes,), in PyTorch's default dtype.
+
+    Raises:
+        ValueError: Counts negative or all zero, or `beta` out of range.
+
+    Example:
+        >>> balanced_class_weights([30, 10, 0])
+        tensor([0.5000, 1.5000, 0.0000])
+
+    """
+    counts = as_counts(class_counts)
+    if beta is None:
+        weights = 1 / counts
+    elif 0 <= beta < 1:
+        # 1 - beta^n without losing digits where beta is close to 1; the numerator cancels.
+        log_beta = torch.tensor(beta, dtype=counts.dtype, device=counts.device).log()
+        weights = -1 / torch.expm1(counts * log_beta)
+    else:
+        raise ValueError(f"beta must be in [0, 1), or None for inverse frequencies, got {beta}")
+    occurs = counts > 0
+    weights = weights.where(occurs, 0.0)
+    return (weights * (occurs.sum() / weights.sum())).to(torch.get_default_dtype())
+
+
+def focal_loss(
+    logits: Float[Tensor, "batch classes"],
+    targets: Int[Tensor, " batch"],
+    *,
+    gamma: float = 2.0,
+    class_weights: PriorLike | None = None,
+    reduction: str = "mean",
+) -> Float[Tensor, "..."]:
+    r"""Focal loss (Lin et al. 2017) of the softmax: sure samples count less.
+
+    .. math:: L = -w_y \, (1 - q_y)^\gamma \log q_y,
+              \qquad q_y = \frac{\exp f_y(x)}{\sum_k \exp f_k(x)}
+
+    with logits :math:`f_k`, class weights :math:`w_k` (:math:`\alpha` in the paper) and focus
+    :math:`\gamma`; :math:`\gamma = 0` is the weighted cross-entropy. The paper has one sigmoid
+    for each class and divides by the number of objects: for two classes with logits
+    :math:`(0, z)` this is its loss of :math:`z`, and the mean is here over samples. "mean" with
+    class weights divides by the sum of the targets' weights, as PyTorch's cross-entropy does.
+
+    Args:
+        logits: :math:`f_k(x)`, shape (batch, classes). Half precision is computed in float32.
+        targets: Labels y, integers, shape (batch,).
+        gamma: :math:`\gamma \ge 0`; 2 in the paper.
+        class_weights: :math:`w`, shape (classes,), such as :func:`balanced_class_weights`; None
+            for ones.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        TypeError: Logits not floating point, or targets not integers.
+        ValueError: Shapes that do not match, an empty batch, logits that are NaN, infinite or, for
+            a target, minus infinity (which elsewhere rules out a class), targets out of range,
+            weights negative or zero for the whole batch, negative `gamma`. On accelerators and
+            under `torch.compile` values are not checked.
+
+    """
+    return _focal(logits, targets, gamma, _given_weights(logits, class_weights), reduction)
+
+
+def _focal(
+    logits: Tensor, targets: Tensor, gamma: float, weights: Tensor | None, reduction: str
+) -> Tensor:
+    logits, targets = _checked(logits, targets, reduction)
+    if not gamma >= 0:
+        raise ValueError(f"gamma must not be negative, got {gamma}")
+    losses = F.cross_entropy(logits, targets, reduction="none")
+    # 1 - q_y to full precision. Where it is zero its powers have infinite derivatives, and the
+    # product with a loss of zero would be NaN.
+    doubt = -torch.expm1(-losses)
+    focal = doubt.clamp(min=torch.finfo(doubt.dtype).tiny) ** gamma * losses
+    return _weighted(focal, logits, targets, weights, reduction)
+
+
+def ldam_loss(
+    logits: Float[Tensor, "batch classes"],
+    targets: Int[Tensor, " batch"],
+    class_counts: PriorLike,
+    *,
+    max_margin: float = 0.5,
+    scale: float = 30.0,
+    class_weights: PriorLike | None = None,
+    reduction: str = "mean",
+) -> Float[Tensor, "..."]:
+    r"""Label-distribution-aware margin loss (Cao et al. 2019): rare classes need a wider margin.
+
+    .. math::
+        L = -w_y \log \frac{e^{s (f_y - \Delta_y)}}
+                           {e^{s (f_y - \Delta_y)} + \sum_{k \ne y} e^{s f_k}},
+        \qquad \Delta_k = \Delta_{\max} \left( \frac{n_k}{\min_j n_j} \right)^{-1/4}
+
+    with logits :math:`f_k`, class weights :math:`w_k`, scale :math:`s`, :math:`n_k` training
+    samples of class k (the minimum is over classes that have some) and the largest margin
+    :math:`\Delta_{\max}`. Margins mean something for bounded logits: the paper takes cosines, the
+    outputs of :class:`NormalisedLinear`. "mean" with class weights divides by the sum of the
+    targets' weights, as PyTorch's cross-entropy and the authors' code do.
+
+    Args:
+        logits: :math:`f_k(x)`, shape (batch, classes). Half precision is computed in float32.
+        targets: Labels y, integers, shape (batch,).
+        class_counts: :math:`n_k`, shape (classes,); zeros allowed, except for a target's class.
+        max_margin: :math:`\Delta_{\max} \ge 0`, the margin of the rarest class.
+        scale: :math:`s > 0`.
+        class_weights: :math:`w`, shape (classes,); None for ones.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        TypeError: Logits not floating point, or targets not integers.
+        ValueError: Shapes that do not match, an empty batch, logits that are NaN, infinite or, for
+            a target, minus infinity (which elsewhere rules out a class), targets out of range or
+            of a class without samples, counts or weights that are negative or all zero, a
+            negative margin or a scale that is not positive. On accelerators and under
+            `torch.compile` values are not checked.
+
+    """
+    counts = as_counts(
+        class_counts,
+        classes=_classes(logits),
+        values=not isinstance(class_counts, Tensor) or values_can_be_checked(class_counts),
+    )
+    weights = _given_weights(logits, class_weights)
+    return _ldam(logits, targets, _margins(counts, max_margin), scale, weights, reduction)
+
+
+def _margins(counts: Tensor, max_margin: float) -> Tensor:
+    if not max_margin >= 0:
+        raise ValueError(f"max_margin must not be negative, got {max_margin}")
+    # A class without samples is no target: an infinite margin shows that where values are not
+    # checked.
+    least = counts.where(counts > 0, torch.inf).min()
+    return (max_margin * (counts / least) ** -0.25).where(counts > 0, torch.inf)
+
+
+def _ldam(
+    logits: Tensor,
+    targets: Tensor,
+    margins: Tensor,
+    scale: float,
+    weights: Tensor | None,
+    reduction: str,
+) -> Tensor:
+    logits, targets = _checked(logits, targets, reduction)
+    if not scale > 0:
+        raise ValueError(f"scale must be positive, got {scale}")
+    own = targets[:, None]
+    moved = (scale * logits).scatter_add(1, own, -scale * margins.to(logits)[own])
+    losses = F.cross_entropy(moved, targets, reduction="none")
+    if values_can_be_checked(logits) and not torch.isfinite(losses.detach().sum()):
+        unseen = targets[torch.isinf(margins[targets])].unique().tolist()
+        if unseen:
+            raise ValueError(f"targets contain classes without samples: {unseen}")
+    return _weighted(losses, logits, targets, weights, reduction)
+
+
+def _classes(logits: Tensor) -> int | None:
+    return logits.shape[1] if isinstance(logits, Tensor) and logits.ndim == 2 else None
+
+
+def _given_weights(logits: Tensor, weights: PriorLike | None) -> Tensor | None:
+    if weights is None:
+        return None
+    return as_class_weights(
+        weights,
+        classes=_classes(logits),
+        values=not isinstance(weights, Tensor) or values_can_be_checked(weights),
+    )
+
+
+def _checked(logits: Tensor, targets: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
+    check_logits(logits)
+    check_targets(targets, logits, values=values_can_be_checked(logits))
+    check_reduction(reduction)
+    return at_least_float32(logits), targets.long()
+
+
+def _weighted(
+    losses: Tensor, logits: Tensor, targets: Tensor, weights: Tensor | None, reduction: str
+) -> Tensor:
+    values = values_can_be_checked(logits)
+    if values and not torch.isfinite(losses.detach().sum()):
+        explain_losses(losses, logits, F.one_hot(targets, logits.shape[1]).bool())
+    if weights is None:
+        return _reduce(losses, reduction)
+    own = weights.to(losses)[targets]
+    if reduction != "mean":
+        return _reduce(own * losses, reduction)
+    if values and own.sum() == 0:
+        raise ValueError(
+            f"the class weights of all {len(targets)} targets are zero: their weighted mean is "
+            "not defined"
+        )
+    return (own * losses).sum() / own.sum()
+
+
+class FocalLoss(_Loss):
+    r"""Module around :func:`focal_loss` that carries the class weights as a buffer.
+
+    Args:
+        gamma: :math:`\gamma \ge 0`.
+        class_weights: Shape (classes,), or None for ones.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        ValueError: Negative `gamma` or weights, or an unknown reduction.
+
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        *,
+        class_weights: PriorLike | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__()
+        if not gamma >= 0:
+            raise ValueError(f"gamma must not be negative, got {gamma}")
+        check_reduction(reduction)
+        self.gamma = gamma
+        self.reduction = reduction
+        weights = None if class_weights is None else as_class_weights(class_weights)
+        self.register_buffer("class_weights", weights)
+
+    def forward(
+        self, logits: Float[Tensor, "batch classes"], targets: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "..."]:
+        """Return the loss of a batch; see :func:`focal_loss`."""
+        check_logits(logits)
+        _same_classes(self.class_weights, logits)
+        return _focal(logits, targets, self.gamma, self.class_weights, self.reduction)
+
+    def extra_repr(self) -> str:
+        """Show what the loss was made with."""
+        weighted = self.class_weights is not None
+        return f"gamma={self.gamma}, weighted={weighted}, reduction={self.reduction!r}"
+
+
+class LDAMLoss(_Loss):
+    r"""Module around :func:`ldam_loss`, with deferred re-weighting (LDAM-DRW, Cao et al. 2019).
+
+    With `reweight_from` the class weights stay out until that epoch, counted from 0, and are used
+    from it on; the paper begins at 160 of 200 epochs. The loss is told the epoch by
+    :meth:`set_epoch`, as PyTorch's `DistributedSampler` is: :func:`softmi.fit` does so, a loop of
+    your own has to. The epoch is no part of the `state_dict`; telling it anew after a checkpoint
+    is loaded gives the weights of a run that was never interrupted.
+
+    Args:
+        class_counts: Training samples per class, shape (classes,).
+        max_margin: Margin of the rarest class.
+        scale: Factor of the logits.
+        class_weights: Shape (classes,). None for ones; with `reweight_from` for
+            `balanced_class_weights(class_counts, beta=0.9999)`, the choice of the authors' code.
+        reweight_from: First epoch with class weights; None uses `class_weights` from the start.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        ValueError: Counts or weights that are negative or all zero or differ in length, a
+            negative margin or epoch, a scale that is not positive, an unknown reduction.
+
+    Example:
+        >>> loss = LDAMLoss([900, 100], reweight_from=160)
+        >>> loss.set_epoch(160)
+        >>> loss.reweighting
+        True
+
+    """
+
+    margins: Tensor
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        class_counts: PriorLike,
+        max_margin: float = 0.5,
+        scale: float = 30.0,
+        *,
+        class_weights: PriorLike | None = None,
+        reweight_from: int | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__()
+        counts = as_counts(class_counts)
+        if not scale > 0:
+            raise ValueError(f"scale must be positive, got {scale}")
+        if reweight_from is not None and reweight_from < 0:
+            raise ValueError(f"reweight_from must not be negative, got {reweight_from}")
+        check_reduction(reduction)
+        self.max_margin = max_margin
+        self.scale = scale
+        self.reweight_from = reweight_from
+        self.reduction = reduction
+        if class_weights is not None:
+            weights = as_class_weights(class_weights, classes=len(counts))
+        elif reweight_from is not None:
+            weights = balanced_class_weights(counts, beta=0.9999)
+        else:
+            weights = None
+        self.register_buffer("margins", _margins(counts, max_margin))
+        self.register_buffer("class_weights", weights)
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch begins, counted from 0; class weights are used from `reweight_from`."""
+        # Only the answer is kept: torch.compile would take each new epoch for a new program.
+        self.reweighting = self.reweight_from is None or epoch >= self.reweight_from
+
+    def forward(
+        self, logits: Float[Tensor, "batch classes"], targets: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "..."]:
+        """Return the loss of a batch; see :func:`ldam_loss`."""
+        check_logits(logits)
+        _same_classes(self.margins, logits)
+        weights = self.class_weights if self.reweighting else None
+        return _ldam(logits, targets, self.margins, self.scale, weights, self.reduction)
+
+    def extra_repr(self) -> str:
+        """Show what the loss was made with."""
+        return (
+            f"classes={self.margins.numel()}, max_margin={self.max_margin}, scale={self.scale}, "
+            f"weighted={self.class_weights is not None}, reweight_from={self.reweight_from}, "
+            f"reduction={self.reduction!r}"
+        )
+
+
+def _same_classes(buffer: Tensor | None, logits: Tensor) -> None:
+    if buffer is not None and logits.shape[1] != buffer.numel():
+        raise ValueError(
+            f"the loss was made for {buffer.numel()} classes, but logits have {describe(logits)}"
+        )
+
+
+class NormalisedLinear(nn.Module):
+    r"""Linear head of cosines, for :class:`LDAMLoss`.
+
+    .. math:: f_k(z) = \frac{w_k^\top z}{\lVert w_k \rVert \, \lVert z \rVert}
+
+    with features :math:`z` and weights :math:`w_k`: every logit lies in [-1, 1]. There is no
+    bias. Weights start as random unit vectors; a feature vector of zero gives logits of zero.
+    Half precision is normalised in float32.
+
+    Args:
+        in_features: Length of :math:`z`.
+        out_features: Number of classes.
+
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        # The gradient of a row falls with its length: all begin at one.
+        self.weight = nn.Parameter(F.normalize(torch.randn(out_features, in_features), dim=1))
+
+    def forward(
+        self, features: Float[Tensor, "*batch in_features"]
+    ) -> Float[Tensor, "*batch out_features"]:
+        """Return the cosine of each feature vector with each class."""
+        features, weight = at_least_float32(features), at_least_float32(self.weight)
+        return F.linear(F.normalize(features, dim=-1), F.normalize(weight, dim=1))
+
+    def extra_repr(self) -> str:
+        """Show the shape."""
+        return f"in_features={self.in_features}, out_features={self.out_features}"

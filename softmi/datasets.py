@@ -330,6 +330,65 @@ def cifar10(
     return images, torch.tensor(data.targets)
 
 
+# SHA-256 of the images and labels of CIFAR-10-LT from the pack, as bytes, by imbalance factor.
+_CIFAR10_LT = {100.0: "725164b1a146fdad7748ad5d954039834f4ee1248f92c27e1a20890a56a2bd15"}
+
+
+def cifar10_long_tailed(
+    imbalance: float | int = 100.0, *, root: Path | None = None, download: bool = True
+) -> tuple[UInt8[Tensor, "samples 3 32 32"], Int[Tensor, " samples"]]:
+    """The training part of CIFAR-10-LT (Cui et al. 2019; Cao et al. 2019), class after class.
+
+    The first n_k images of each class in the order of the data, with n_k of
+    :func:`long_tailed_counts`: 12,406 at factor 100. Sources that hold the images of a class in
+    the same order give the same, whether classes are mixed or one after another.
+
+    Two sources need not: the pack that the book's results rest on has another order within
+    classes than the original archive, so that each gives a long tail of its own. The files of
+    the archive are verified by their published checksums; what is cut from a pack at factor 100 by
+    a checksum of its images and labels. Papers, too, differ in which images they keep.
+
+    Args:
+        imbalance: How many times more images the first class has than the last.
+        root: Data folder; None takes :func:`data_root`.
+        download: As in :func:`cifar10`.
+
+    Raises:
+        FileNotFoundError: As in :func:`cifar10`.
+        ValueError: A source with too few images of a class, or a pack with other images.
+
+    """
+    images, targets = cifar10("train", root=root, download=download)
+    counts = long_tailed_counts(10, 5000, imbalance)
+    found = torch.bincount(targets, minlength=10).tolist()
+    if any(have < need for have, need in zip(found, counts, strict=True)):
+        raise ValueError(
+            f"imbalance {imbalance:g} needs {counts} images of the classes, but the source has "
+            f"{found}; the original archive {CIFAR10.filename} has enough for any"
+        )
+    kept = first_per_class(targets, counts)
+    kept = kept[targets[kept].argsort(stable=True)]
+    images, targets = images[kept], targets[kept]
+    folder = data_root() if root is None else Path(root)
+    original = (folder / CIFAR10.base_folder).exists()
+    expected = None if original else _CIFAR10_LT.get(float(imbalance))
+    if expected is not None and (digest := content_sha256(images, targets)) != expected:
+        raise ValueError(
+            f"{folder / 'cifar10'}: the long tail of factor {imbalance:g} has sha256 {digest}, "
+            f"but that of the known pack is {expected}"
+        )
+    return images, targets
+
+
+def content_sha256(
+    images: UInt8[Tensor, " samples *shape"], targets: Int[Tensor, " samples"]
+) -> str:
+    """Checksum of images and labels below 256 in their order, whatever file they came from."""
+    digest = hashlib.sha256(images.contiguous().numpy().tobytes())
+    digest.update(targets.to(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _check_md5(path: Path, md5: str) -> None:
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing; put CIFAR-10's {path.name} (md5 {md5}) there")
@@ -472,6 +531,32 @@ class CUB:
             return torch.tensor([[float(v) for v in r[1:]] for r in self._table("sizes.txt")])
         except (KeyError, FileNotFoundError):  # the original archive has no such table
             return torch.tensor([self._open(i).size for i in range(len(self))]).float()
+
+
+def imbalanced_cub_indices(
+    cub: CUB, *, cut_test: bool = False
+) -> tuple[Int[Tensor, " train"], Int[Tensor, " test"]]:
+    """The imbalanced CUB split of Qin et al. (2019), as indices into a CUB object.
+
+    From the authors' code: classes of odd number (1, 3, ...) keep their first 10 train images, the
+    others all, which is 29 or 30: a ratio of three to one. Works on all 200 classes (3,997 train
+    images) and on the first 50 (1,000).
+
+    Args:
+        cub: All of CUB-200-2011 or a subset of its classes.
+        cut_test: Test on the first 5 images of odd and 15 of even classes, as the authors do,
+            and not on the whole official test part.
+
+    """
+    even = torch.arange(int(cub.targets.max()) + 1) % 2 == 1  # class numbers count from one
+    train = cub.is_train.nonzero().flatten()
+    test = (~cub.is_train).nonzero().flatten()
+    everything = len(cub)
+    caps = torch.where(even, everything, 10).tolist()
+    train = train[first_per_class(cub.targets[train], caps)]
+    if cut_test:
+        test = test[first_per_class(cub.targets[test], torch.where(even, 15, 5).tolist())]
+    return train, test
 
 
 def _read_tar(path: Path) -> dict[str, bytes]:

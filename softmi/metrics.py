@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -201,6 +201,44 @@ class MutualInformation(Metric):
         super()._apply(moved, exclude_state)
         self._forward_cache = kept
         return self
+
+
+def group_accuracies(
+    recalls: Float[Tensor, " classes"],
+    class_counts: Sequence[int] | Int[Tensor, " classes"],
+    *,
+    many: int = 100,
+    few: int = 20,
+) -> dict[str, float]:
+    """Mean accuracy over the classes with many, a medium number of and few training samples.
+
+    The convention of Liu et al. (2019): more than `many`, `few` to `many`, fewer than `few`.
+    Groups without a class are left out.
+
+    Args:
+        recalls: Accuracy within each class, shape (classes,), such as
+            `MulticlassAccuracy(classes, average=None)` of torchmetrics gives.
+        class_counts: Training samples of each class.
+        many: More samples than this are many.
+        few: Fewer samples than this are few.
+
+    Raises:
+        ValueError: Another number of counts than of recalls, or few > many.
+
+    Example:
+        >>> group_accuracies(torch.tensor([1.0, 0.5, 0.0]), [500, 100, 5])
+        {'many': 1.0, 'medium': 0.5, 'few': 0.0}
+
+    """
+    counts = torch.as_tensor(class_counts)
+    if counts.shape != recalls.shape or few > many:
+        raise ValueError(
+            f"need a count for each of {len(recalls)} recalls and few <= many, got "
+            f"{describe(counts)}, few={few}, many={many}"
+        )
+    groups = {"many": counts > many, "medium": (counts >= few) & (counts <= many)}
+    groups["few"] = counts < few
+    return {name: float(recalls[g].double().mean()) for name, g in groups.items() if g.any()}
 
 
 class _Sealed:

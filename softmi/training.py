@@ -1,12 +1,20 @@
 """One seeded training loop on Lightning Fabric, for every experiment of the book."""
 
+import ast
+import hashlib
+import inspect
+import json
+import os
 import random
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int, UInt8
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -22,6 +30,47 @@ class TensorBatches(TensorDataset):
         """Return the samples of `indices`, stacked; DataLoader calls this where it exists."""
         chosen = torch.as_tensor(indices)
         return tuple(tensor[chosen] for tensor in self.tensors)
+
+
+class CropsAndFlips(TensorBatches):
+    """Images as :class:`softmi.training.TensorBatches`, each cropped and mirrored at random.
+
+    The usual augmentation of CIFAR: four black pixels at each side, a crop of the original size
+    at a random place, mirrored with probability one half. Images are uint8; batches come as float
+    in [0, 1]. Draws from PyTorch's global generator, which :func:`fit` seeds in each epoch.
+
+    Args:
+        images: Shape (samples, channels, height, width), uint8.
+        targets: Their labels, shape (samples,).
+        padding: Black pixels at each side.
+
+    """
+
+    def __init__(
+        self,
+        images: UInt8[Tensor, "samples channels height width"],
+        targets: Int[Tensor, " samples"],
+        *,
+        padding: int = 4,
+    ) -> None:
+        super().__init__(nn.functional.pad(images, (padding,) * 4), targets)
+        self.padding = padding
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, ...]:
+        """Return the samples of `indices`, stacked, with a fresh crop of each."""
+        padded, targets = self.tensors
+        chosen = torch.as_tensor(indices)
+        n, size = len(chosen), 2 * self.padding
+        height, width = padded.shape[2] - size, padded.shape[3] - size
+        top, left = torch.randint(size + 1, (2, n, 1))
+        columns = torch.arange(width).repeat(n, 1)
+        mirrored = torch.rand(n, 1) < 0.5
+        columns = left + torch.where(mirrored, columns.flip(1), columns)
+        rows = top + torch.arange(height)
+        channels = torch.arange(padded.shape[1])[:, None, None]
+        crops = padded[chosen[:, None, None, None], channels, rows[:, None, :, None],
+                       columns[:, None, None, :]]  # fmt: skip
+        return crops.float() / 255, targets[chosen]
 
 
 def loader(
@@ -167,6 +216,73 @@ def fit(
                 partial.replace(checkpoint)  # an interrupted save leaves the last good one
     model.eval()
     return history
+
+
+def warm_up_and_drops(
+    optimizer: torch.optim.Optimizer,
+    steps: int,
+    *,
+    warm_up: float = 0.0,
+    drops: Sequence[float] = (),
+    factor: float = 0.1,
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Rate that rises in a line and then falls by `factor` at each of some points of the run.
+
+    Args:
+        optimizer: Its rate is scaled.
+        steps: Batches of the whole run.
+        warm_up: Share of the run in which the rate rises from almost zero.
+        drops: Shares of the run after which the rate falls.
+        factor: By which it falls each time.
+
+    """
+
+    def scale(step: int) -> float:
+        rising = min(1.0, (step + 1) / (warm_up * steps)) if warm_up else 1.0
+        return rising * factor ** sum(step >= round(share * steps) for share in drops)
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
+
+
+def code_digest(*parts: object) -> str:
+    """Fingerprint of functions, classes and modules: what they do, not comments and docstrings."""
+    trees = [ast.parse(textwrap.dedent(inspect.getsource(part))) for part in parts]
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef
+        if isinstance(node, documented) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return hashlib.sha256("".join(map(ast.dump, trees)).encode()).hexdigest()
+
+
+def kept_unit(
+    folder: Path, name: str, made_by: Mapping[str, Any], compute: Callable[[Path], dict[str, Any]]
+) -> dict[str, Any]:
+    """Result of one unit of a long run, computed at most once.
+
+    A unit is the smallest part that is repeated: a network, say, of one loss and one seed. Its
+    result appears in `folder` only when it is whole. A unit that was cut short goes on from the
+    checkpoint that it was given, and :func:`fit` resumes to the bit.
+
+    Args:
+        folder: Where results and checkpoints are.
+        name: Of the unit, unique in `folder`.
+        made_by: All settings that the result depends on, as JSON can hold them: results and
+            checkpoints of other settings are not looked at.
+        compute: From the path of the checkpoint, which :func:`fit` takes, to a dictionary of
+            tensors, numbers and strings, nested or not.
+
+    """
+    text = json.dumps(made_by, sort_keys=True)
+    path = Path(folder) / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.pt"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint = path.with_suffix(".ckpt")
+        result = compute(checkpoint)
+        partial = path.with_suffix(f".{os.getpid()}")
+        torch.save(result, partial)
+        partial.replace(path)
+        checkpoint.unlink(missing_ok=True)
+    return torch.load(path, weights_only=True)
 
 
 @torch.no_grad()

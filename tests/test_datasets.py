@@ -675,3 +675,105 @@ def test_the_long_tail_can_be_cut_from_the_real_cifar():
     assert torch.bincount(targets[kept]).tolist() == counts
     balanced = first_per_class(targets, [2000] * 10)
     assert len(balanced) == 20_000
+
+
+def shrunken(monkeypatch: pytest.MonkeyPatch, counts: list[int]) -> None:
+    """Make the long tail that is cut one of these counts: the synthetic sources are small."""
+    monkeypatch.setattr(datasets, "long_tailed_counts", lambda *_: counts)
+
+
+def test_the_long_tail_is_the_first_of_each_class_from_archive_and_pack_alike(
+    mosaics, tmp_path_factory, monkeypatch
+):
+    counts = [5, 3, 2, 1, 4, 1, 2, 1, 1, 2]
+    shrunken(monkeypatch, counts)
+    monkeypatch.setattr(datasets, "_CIFAR10_LT", {})
+    packed = datasets.cifar10_long_tailed(root=mosaics)
+    assert torch.bincount(packed[1]).tolist() == counts
+    assert (packed[1].diff() >= 0).all()
+    firsts = np.concatenate([mosaic_tiles(k)[:n] for k, n in enumerate(counts)])
+    assert np.array_equal(packed[0].permute(0, 2, 3, 1).numpy(), firsts)
+    # The original with the same images of each class in the same order, but classes mixed.
+    everything = cifar10("train", root=mosaics)
+    left = torch.randperm(len(everything[1]), generator=torch.Generator().manual_seed(1))
+    labels = everything[1][left]
+    order = torch.empty_like(left)
+    for k in range(10):
+        order[labels == k] = (everything[1] == k).nonzero().flatten()
+    mixed = everything[0][order], everything[1][order]
+    assert (mixed[1].diff() < 0).any()
+    monkeypatch.setattr(datasets, "cifar10", lambda *_, **__: mixed)
+    original = datasets.cifar10_long_tailed(root=tmp_path_factory.mktemp("original"))
+    assert torch.equal(original[0], packed[0])
+    assert torch.equal(original[1], packed[1])
+    assert datasets.content_sha256(*original) == datasets.content_sha256(*packed)
+
+
+def test_a_source_too_small_for_the_long_tail_is_refused(mosaics):
+    with pytest.raises(ValueError, match=r"needs \[5000, 2997.* source has \[7, 3, 4"):
+        datasets.cifar10_long_tailed(root=mosaics)
+
+
+def test_a_pack_with_other_images_is_refused_and_the_original_is_not(
+    mosaics, fake_cifar, monkeypatch
+):
+    shrunken(monkeypatch, [1] * 10)
+    assert len(datasets.cifar10_long_tailed(root=fake_cifar)[1]) == 10  # verified by its files
+    shutil.rmtree(fake_cifar / CIFAR10.base_folder)
+    with pytest.raises(ValueError, match=r"sha256 [0-9a-f]{64}, but that of the known pack"):
+        datasets.cifar10_long_tailed(root=mosaics)
+    datasets.cifar10_long_tailed(7.5, root=mosaics)  # a factor whose checksum nobody recorded
+
+
+@real_cifar
+def test_the_long_tail_of_the_real_cifar_has_the_counts_of_its_papers():
+    images, targets = datasets.cifar10_long_tailed(root=DATA, download=False)
+    assert images.shape == (12_406, 3, 32, 32)
+    assert torch.bincount(targets).tolist() == long_tailed_counts()
+
+
+# --- CUB, imbalanced --------------------------------------------------------------------------
+
+
+class ManyBirds:
+    """What the split needs of a CUB object: five classes with 30 train and 20 test images."""
+
+    def __init__(self, classes: list[int]) -> None:
+        self.targets = torch.tensor(classes).repeat_interleave(50)
+        self.is_train = torch.arange(50).repeat(len(classes)) % 5 < 3
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize("classes", [[0, 1, 2, 3, 4], [0, 1, 4, 7, 9]], ids=["all", "a subset"])
+def test_classes_of_odd_number_are_cut_to_ten_birds(classes):
+    cub = ManyBirds(classes)
+    odd = torch.tensor(classes) % 2 == 0  # class number = index + 1
+    train, test = datasets.imbalanced_cub_indices(cub)
+    assert cub.is_train[train].all()
+    counts = torch.bincount(cub.targets[train])[classes]
+    assert counts.tolist() == torch.where(odd, 10, 30).tolist()
+    assert test.tolist() == (~cub.is_train).nonzero().flatten().tolist()
+    kept = train[cub.targets[train] == 0]  # the first ten in the order of the images
+    assert kept.tolist() == [i for i in range(50) if i % 5 < 3][:10]
+    same, cut = datasets.imbalanced_cub_indices(cub, cut_test=True)
+    assert torch.equal(same, train)
+    assert not cub.is_train[cut].any()
+    assert torch.bincount(cub.targets[cut])[classes].tolist() == torch.where(odd, 5, 15).tolist()
+
+
+def test_the_split_of_a_real_cub_object(tmp_path):
+    cub = CUB(write_folder(cub_files(), tmp_path / "CUB_200_2011"))
+    train, test = datasets.imbalanced_cub_indices(cub)  # classes 1 and 3, two images each
+    assert (train.tolist(), test.tolist()) == ([0, 2], [1, 3])
+
+
+@real_cub
+def test_the_imbalanced_half_of_cub_50():
+    cub = CUB(DATA / "CUB_200_2011_c50_s224.tar")
+    train, test = datasets.imbalanced_cub_indices(cub)
+    assert torch.bincount(cub.targets[train]).tolist() == [10, 30] * 25
+    assert (len(train), len(test)) == (1000, 1389)
+    assert len(datasets.imbalanced_cub_indices(cub, cut_test=True)[1]) == 496

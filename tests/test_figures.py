@@ -51,9 +51,10 @@ def test_colours_stand_out_from_the_white_card(method):
     "together",
     [
         ("truth", "PC-softmax", "softmax + H(Y)", "softmax + log M", "post-hoc"),
+        ("softmax", "class-weighted", "focal", "LDAM-DRW", "PC-softmax", "post-hoc", "truth"),
         ("CAM", "infoCAM", "infoCAM+", "rivals", "centred box", "true box"),
     ],
-    ids=["estimates", "maps"],
+    ids=["estimates", "losses", "maps"],
 )
 def test_methods_that_share_a_figure_have_different_colours(together):
     for a, b in itertools.combinations(together, 2):

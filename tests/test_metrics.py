@@ -14,7 +14,7 @@ from torch import nn
 from torchmetrics import MetricCollection
 
 from softmi import MutualInformationEstimate, mutual_information
-from softmi.metrics import MutualInformation
+from softmi.metrics import MutualInformation, group_accuracies
 
 FIELDS = ("value", "standard_error", "low", "high", "label_entropy")
 PRIOR = [0.4, 0.1, 0.2, 0.3]
@@ -410,3 +410,23 @@ def test_no_certified_bound_without_the_summands():
     found = streamed(*case()).compute()
     with pytest.raises(ValueError, match="streamed"):
         found.certified_lower_bound()
+
+
+# --- Groups of classes ------------------------------------------------------------------------
+
+
+def test_groups_are_those_of_liu_et_al():
+    counts = [500, 101, 100, 20, 19, 1]
+    recalls = torch.tensor([1.0, 0.8, 0.6, 0.4, 0.2, 0.0])
+    found = group_accuracies(recalls, counts)
+    assert found == pytest.approx({"many": 0.9, "medium": 0.5, "few": 0.1})
+    found = group_accuracies(recalls, torch.tensor(counts), many=1000, few=1000)
+    assert found == pytest.approx({"few": 0.5})
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+def test_groups_need_a_count_for_each_class():
+    with pytest.raises(ValueError, match="a count for each of 2 recalls"):
+        group_accuracies(torch.ones(2), [1, 2, 3])
+    with pytest.raises(ValueError, match="few=30, many=20"):
+        group_accuracies(torch.ones(2), [1, 2], many=20, few=30)

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +13,16 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from softmi import GaussianClasses, PCSoftmaxLoss, fit
 from softmi.models import MLP, GAPNet
-from softmi.training import TensorBatches, loader, predict_logits, seed_everything
+from softmi.training import (
+    CropsAndFlips,
+    TensorBatches,
+    kept_unit,
+    loader,
+    predict_logits,
+    seed_everything,
+    warm_up_and_drops,
+)
+from tools.notebooks import ROOT
 
 CROSS_ENTROPY = nn.functional.cross_entropy
 
@@ -324,3 +335,122 @@ def test_training_runs_on_a_gpu_and_ends_near_the_cpu():
     assert next(model.parameters()).device.type == "cuda"
     assert there.losses == pytest.approx(here.losses, rel=1e-3)
     assert predict_logits(model, data().tensors[0], device="cuda").device.type == "cpu"
+
+
+# --- Augmentation, schedules and units of long runs -------------------------------------------
+
+
+def pictures(n: int = 64, side: int = 6) -> torch.Tensor:
+    return torch.randint(1, 256, (n, 2, side, side), generator=torch.Generator().manual_seed(0)
+                         ).to(torch.uint8)  # fmt: skip
+
+
+def test_crops_are_windows_of_the_padded_picture_mirrored_or_not():
+    images, padding = pictures(), 2
+    dataset = CropsAndFlips(images, torch.arange(64), padding=padding)
+    torch.manual_seed(0)
+    crops, targets = dataset.__getitems__(list(range(64)))
+    assert targets.tolist() == list(range(64))
+    assert (crops.dtype, crops.shape) == (torch.float32, images.shape)
+    assert 0 <= crops.min() < crops.max() <= 1
+    padded = torch.nn.functional.pad(images, (padding,) * 4)
+    seen = set()
+    for i, crop in enumerate((255 * crops).round().to(torch.uint8)):
+        places = [
+            (top, left, mirrored)
+            for top, left, mirrored in itertools.product(range(5), range(5), (False, True))
+            for window in [padded[i, :, top : top + 6, left : left + 6]]
+            if torch.equal(crop, window.flip(2) if mirrored else window)
+        ]
+        assert len(places) == 1
+        seen.add(places[0])
+    assert {s[0] for s in seen} == {s[1] for s in seen} == set(range(5))
+    assert {s[2] for s in seen} == {False, True}
+
+
+def test_crops_follow_the_global_generator_and_batches_pick_their_own_samples():
+    dataset = CropsAndFlips(pictures(), torch.arange(64))
+    torch.manual_seed(3)
+    first = dataset.__getitems__([5, 1])
+    torch.manual_seed(3)
+    again = dataset.__getitems__([5, 1])
+    other = dataset.__getitems__([5, 1])
+    assert torch.equal(first[0], again[0])
+    assert first[1].tolist() == [5, 1]
+    assert not torch.equal(first[0], other[0])
+
+
+def rates(steps: int, **options) -> list[float]:
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    schedule, found = warm_up_and_drops(optimiser, steps, **options), []
+    for _ in range(steps):
+        found.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+    return found
+
+
+def test_rate_rises_in_a_line_and_falls_where_it_should():
+    assert rates(20) == [0.5] * 20
+    found = rates(20, warm_up=0.25, drops=(0.8, 0.9), factor=0.01)
+    expected = [0.1, 0.2, 0.3, 0.4] + [0.5] * 12 + [0.005] * 2 + [0.00005] * 2
+    assert found == pytest.approx(expected)
+
+
+def test_a_finished_unit_is_not_computed_again_unless_its_settings_change(tmp_path):
+    calls = []
+
+    def compute(checkpoint):
+        calls.append(checkpoint)
+        checkpoint.touch()
+        return {"x": torch.ones(2), "nested": {"n": 1.5, "name": "a"}}
+
+    for _ in range(2):
+        found = kept_unit(tmp_path / "units", "a b=0.5", {"epochs": 3}, compute)
+        assert found["nested"] == {"n": 1.5, "name": "a"}
+        assert torch.equal(found["x"], torch.ones(2))
+    assert len(calls) == 1
+    assert [path.suffix for path in (tmp_path / "units").iterdir()] == [".pt"]
+    kept_unit(tmp_path / "units", "a b=0.5", {"epochs": 4}, compute)
+    assert len(set(calls)) == 2  # another checkpoint, too
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.test_training import adam, cosine, data, network
+from softmi import fit
+from softmi.training import kept_unit
+
+def die(model, epoch):
+    if epoch == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"epoch": epoch}
+
+kept_unit(Path(sys.argv[1]), "unit", {}, lambda checkpoint: fit(
+    network(), data(), __import__("torch").nn.functional.cross_entropy, epochs=6, batch_size=16,
+    optimizer=adam, scheduler=cosine, device="cpu", checkpoint=checkpoint, after_epoch=die))
+"""
+
+
+def test_a_unit_whose_process_is_killed_goes_on_to_the_same_weights(tmp_path):
+    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path], cwd=ROOT, check=False)
+    assert done.returncode == -9
+    assert [path.suffix for path in tmp_path.iterdir()] == [".ckpt"]
+    epochs = []
+
+    def unit(checkpoint):
+        model = network(seed=1)  # other first weights: the checkpoint's count
+        history = fit(
+            model, data(), CROSS_ENTROPY, epochs=6, batch_size=16, optimizer=adam,
+            scheduler=cosine, device="cpu", checkpoint=checkpoint,
+            after_epoch=lambda _, epoch: epochs.append(epoch) or {"epoch": epoch},
+        )  # fmt: skip
+        return {"weights": model.state_dict(), "losses": history.losses}
+
+    resumed = kept_unit(tmp_path, "unit", {}, unit)
+    assert epochs == [3, 4, 5]  # epoch 3 had not been saved
+    model, history = trained(epochs=6, scheduler=cosine)
+    assert resumed["losses"] == history.losses
+    for name, weight in model.state_dict().items():
+        assert torch.equal(resumed["weights"][name], weight)

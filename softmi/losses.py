@@ -350,7 +350,7 @@ def fold_prior(head: nn.Linear, prior: PriorLike, *, tau: float = 1.0) -> nn.Lin
         tau: Strength of the correction.
 
     Returns:
-        A new layer, with parameters of its own: make the optimiser afterwards.
+        A new layer that has its own parameters; make the optimiser afterwards.
 
     Raises:
         TypeError: `head` is not an `nn.Linear`.

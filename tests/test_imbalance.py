@@ -3,6 +3,8 @@
 import copy
 import functools
 import math
+import re
+from pathlib import Path
 
 import mpmath as mp
 import pytest
@@ -11,6 +13,7 @@ import torch.nn.functional as F
 from slow_reference import EPS
 from test_losses import case, gradient
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 from torchvision.ops import sigmoid_focal_loss
 
 from softmi import (
@@ -32,6 +35,7 @@ from softmi import (
 from softmi.models import MLP
 from softmi.training import TensorBatches
 
+PAGE = (Path(__file__).parents[1] / "book" / "imbalance.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
@@ -721,3 +725,30 @@ def test_normalised_head_survives_half_precision():
     head = NormalisedLinear(6, 4).half()
     assert torch.isfinite(head(torch.full((2, 6), 3e4, dtype=torch.float16))).all()
     assert head(torch.zeros(2, 6, dtype=torch.float16)).tolist() == [[0] * 4] * 2
+
+
+# --- The page ---------------------------------------------------------------------------------
+
+
+def test_every_recipe_of_the_page_runs_as_printed():
+    """In order, with the names that the text takes for granted."""
+    task = GaussianClasses([[-2.0, 0.0], [0.0, 1.0], [2.0, -1.0]], [0.7, 0.2, 0.1])
+    x, y = task.sample(96, torch.Generator().manual_seed(0))
+    batches = DataLoader(TensorDataset(x, y), batch_size=32)
+    names = {
+        "model": Net(), "y_train": y, "train_loader": batches, "test_loader": batches, "epochs": 2
+    }  # fmt: skip
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert len(blocks) == 5
+    for block in blocks:
+        assert len(block.splitlines()) <= 10
+        before = copy.deepcopy(names["model"].state_dict())
+        exec(compile(block, "book/imbalance.md", "exec"), names)
+        if "step()" in block:
+            after = names["model"].state_dict()
+            assert not torch.equal(before["body.0.weight"], after["body.0.weight"].cpu())
+    assert names["loss"].reweighting is False
+    ones = torch.ones(96)
+    torch.testing.assert_close(names["probabilities"].sum(1), ones, rtol=0, atol=8 * 2.0**-23)
+    # Divided by the prior the posterior is balanced again.
+    assert torch.equal((names["probabilities"] / names["prior"]).argmax(1), names["balanced"])

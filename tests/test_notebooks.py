@@ -20,7 +20,6 @@ PARAMETERS = {"profile", "seed", "device"}
 LARGEST = 500 * 1024
 
 
-
 def require(condition: object, message: str) -> None:
     """Fail with the message alone: what is wrong is in the notebook, not in a traceback."""
     if not condition:
@@ -141,6 +140,15 @@ def test_no_warnings_or_errors_in_outputs(pair):
             bad = output.output_type == "error" or output.get("name") == "stderr"
             text = output.get("text") or output.get("evalue", "")
             require(not bad, f"{pair.slug}: {listed([cell])} wrote: {text[:300]}")
+
+
+@each_pair
+def test_every_figure_has_a_text_in_its_place(pair):
+    for cell in code_cells(built(pair)):
+        if any("image/png" in output.get("data", {}) for output in cell.outputs):
+            alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+            enough = len(alt.split()) >= 8
+            require(enough, f"{pair.slug}: no alt text of what {listed([cell])} shows")
 
 
 @each_pair

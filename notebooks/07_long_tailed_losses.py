@@ -259,10 +259,8 @@ def data_digest(name):
     return [hashlib.sha256(part.tobytes()).hexdigest()[:16] for part in parts]
 
 
-def unit(name, loss, seed):
+def unit(name, loss, seed, train, inputs):
     torch.set_num_threads(1)  # also in joblib's workers
-    train, tests = task(name)
-    inputs = {test: x for test, (x, _) in tests.items()}
     run = functools.partial(train_network, RECIPES[name], loss, seed, train, inputs, device=device)
     if profile == "smoke":
         return run()
@@ -278,7 +276,9 @@ DATA = {name: data_digest(name) for name in names} if profile == "full" else {}
 started = time.perf_counter()
 jobs = [(name, *job) for name in names for job in itertools.product(TRAINED[name], seeds)]
 workers = 2 if profile == "full" and tier == "cpu" else 1
-done = dict(zip(jobs, Parallel(n_jobs=workers)(delayed(unit)(*job) for job in jobs), strict=True))
+inputs = {name: {test: x for test, (x, _) in task(name)[1].items()} for name in names}
+units = (delayed(unit)(*job, task(job[0])[0], inputs[job[0]]) for job in jobs)
+done = dict(zip(jobs, Parallel(n_jobs=workers)(units), strict=True))
 
 # %% [markdown]
 # ## What is measured

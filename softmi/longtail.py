@@ -87,7 +87,7 @@ RECIPES = {
         source="the authors' code for MNIST: all values",
     ),
     "cifar10lt": Recipe(
-        "CIFAR-10-LT", "GAPNet-16", 15, source="Cao et al. (2019), their code: all values but "
+        "CIFAR-10-LT", "GAPNet-16", 10, source="Cao et al. (2019), their code: all values but "
         "network and epochs, with warm-up, drops and re-weighting at the same shares of the run",
         **_LDAM,
     ),

@@ -239,23 +239,19 @@ def _cross_entropy(
     logits = at_least_float32(logits)
     targets = targets.to(logits) if soft else targets.long()
     log_prior = _tempered(log_prior.to(logits), tau)
-    adjusted = logits + log_prior if tau else logits
-    if soft or label_smoothing:
-        # -log of the softmax of every class, infinite where the prior is zero or the logit is
-        # minus infinity.
-        surprise = torch.logsumexp(adjusted, dim=1, keepdim=True) - adjusted
+    log_q = _adjusted_log_softmax(logits, log_prior)
     if soft:
-        losses = _expected(targets, surprise)
+        losses = _expected(targets, -log_q)
         constant = _expected(targets, log_prior.expand_as(targets))
     else:
-        losses = F.cross_entropy(adjusted, targets, reduction="none")
+        losses = F.nll_loss(log_q, targets, reduction="none")
         constant = log_prior[targets]
     if label_smoothing:
         # Over the classes that can occur: the others do not appear in the normaliser, and would
         # be rewarded for growing without bound.
         even = torch.isfinite(log_prior).to(log_prior)
         even = even / even.sum()
-        losses = (1 - label_smoothing) * losses + label_smoothing * _expected(even, surprise)
+        losses = (1 - label_smoothing) * losses + label_smoothing * _expected(even, -log_q)
         constant = (1 - label_smoothing) * constant + label_smoothing * _expected(even, log_prior)
     if of_ratio:
         losses = losses + constant
@@ -267,6 +263,48 @@ def _cross_entropy(
         if impossible:
             raise ValueError(f"targets contain classes of zero prior: {impossible}")
     return _reduce(losses, reduction)
+
+
+class _AdjustedLogSoftmax(torch.autograd.Function):
+    """log softmax(logits + offset) of each row, in one buffer where autograd would take two.
+
+    The sum of logits and offset is needed for the softmax and never again, so that the result may
+    take its place. Both are as large as the logits; with many classes, making and filling another
+    such buffer is what the correction costs.
+    """
+
+    @staticmethod
+    def forward(logits: Tensor, offset: Tensor) -> Tensor:
+        log_q = logits.contiguous() + offset  # rows in one piece are read before they are written
+        return torch.ops.aten._log_softmax.out(log_q, 1, False, out=log_q)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        (log_q,) = ctx.saved_tensors
+        return torch.ops.aten._log_softmax_backward_data(gradient, log_q, 1, log_q.dtype), None
+
+    @staticmethod
+    def vmap(info, in_dims, logits: Tensor, offset: Tensor) -> tuple[Tensor, int]:
+        logits, offset = (
+            t if d is None else t.movedim(d, 0)
+            for t, d in zip((logits, offset), in_dims, strict=True)
+        )
+        if in_dims[1] is not None:
+            offset = offset[:, None]
+        return torch.log_softmax(logits + offset, -1), 0
+
+
+def _adjusted_log_softmax(logits: Tensor, offset: Tensor) -> Tensor:
+    """log softmax(logits + offset) of each row, shape (batch, classes)."""
+    # Elsewhere kernels need not read a row before they write it, and compilers fuse by themselves.
+    in_one_buffer = logits.device.type == "cpu" and not torch.compiler.is_compiling()
+    if in_one_buffer and not offset.requires_grad:
+        return _AdjustedLogSoftmax.apply(logits, offset)
+    return torch.log_softmax(logits + offset, dim=1)
 
 
 def _expected(weights: Tensor, values: Tensor) -> Tensor:

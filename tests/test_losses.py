@@ -17,11 +17,13 @@ from softmi import (
     LDAMLoss,
     PCSoftmaxLoss,
     adjust_logits,
+    logit_adjusted_cross_entropy,
     mutual_information,
     pc_cross_entropy,
     pc_log_softmax,
     pc_softmax,
 )
+from softmi.losses import _adjusted_log_softmax
 
 half_types = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 
@@ -548,6 +550,52 @@ def test_module_refuses_what_it_cannot_use():
 def test_representation_says_what_the_loss_is():
     text = repr(PCSoftmaxLoss([0.4, 0.6], tau=0.5, label_smoothing=0.1))
     assert "classes=2, tau=0.5, reduction='mean', label_smoothing=0.1" in text
+
+
+# --- One buffer for the sum and its softmax ----------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("layout", ["rows", "columns", "every second", "one row", "one class"])
+def test_loss_and_gradient_are_those_of_adding_the_prior_first_to_the_bit(layout, dtype):
+    wide = torch.randn(64, 46, dtype=dtype, generator=torch.Generator().manual_seed(3)) * 4
+    logits = {
+        "rows": wide, "columns": wide.T, "every second": wide[::2, ::2],
+        "one row": wide[:1], "one class": wide[:, :1],
+    }[layout]  # fmt: skip
+    n, classes = logits.shape
+    prior = torch.rand(classes, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    prior /= prior.sum()
+    targets = torch.arange(n) % classes
+    ours, plain = (logits.detach().clone(memory_format=torch.preserve_format) for _ in range(2))
+    kept = ours.clone()
+    ours.requires_grad_(), plain.requires_grad_()
+    loss = logit_adjusted_cross_entropy(ours, targets, prior, reduction="none")
+    expected = F.cross_entropy(plain + prior.log().to(dtype), targets, reduction="none")
+    loss.sum().backward()
+    expected.sum().backward()
+    assert torch.equal(loss, expected)
+    assert torch.equal(ours.grad, plain.grad)
+    assert torch.equal(ours, kept)  # the user's logits are not the buffer
+
+
+def test_gradients_of_single_samples_by_vmap_are_those_of_one_at_a_time():
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(6, 4, dtype=torch.float64, generator=generator)
+    targets, prior = torch.tensor([0, 1, 2, 3, 0, 1]), torch.tensor([0.1, 0.2, 0.3, 0.4]).double()
+
+    def loss(row, target):
+        return F.nll_loss(_adjusted_log_softmax(row[None], prior.log()), target[None])
+
+    found = torch.func.vmap(torch.func.grad(loss))(logits, targets)
+    expected = torch.softmax(logits + prior.log(), 1) - F.one_hot(targets, 4)
+    torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-15)
+
+
+def test_a_prior_that_is_trained_gets_its_gradient():
+    logits = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
+    offset = torch.tensor([0.2, -0.3, 0.1], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda b: _adjusted_log_softmax(logits, b), offset)
 
 
 # --- Around the loss: autocast, compile, devices, processes -----------------------------------

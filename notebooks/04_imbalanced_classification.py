@@ -10,7 +10,7 @@
 # # Does PC-softmax help when classes are imbalanced?
 #
 # It gives the rare classes their due and takes it from the common ones: the mean accuracy over classes rises, and the accuracy where classes stay as unequal as in training falls.
-# Subtracting the log-prior from an ordinary network after training does the same without retraining: what counts is the rule that one decides by, not the loss that one trains with.
+# Subtracting the log-prior from an ordinary network after training does the same without retraining: at ten to one, what counts is the rule that one decides by, not the loss that one trains with.
 # The loss itself is the balanced softmax, and the logit-adjusted loss with $\tau = 1$, of the year after, up to a constant.
 
 # %% tags=["parameters"]
@@ -870,7 +870,7 @@ display(Markdown(markdown_table(header, rows)))
 #   The authors' script for it imports a module that is not in their repository, so it cannot be run as published; we call those two numbers not comparable, and not wrong.
 # * **The authors' code changed.** Until December 2019 their MNIST script divided the prior of one digit by a hundred before using it; whether the paper's MNIST numbers were made before or after is not known.
 #   We use the prior that the paper defines.
-# * **MNIST is easy and the skew is mild.** All methods are close to the ceiling. The two losses have the same optimum but not the same path to it, so with rarer classes they may come apart; the digits of the smoke run, a dozen of each rare class, hint at it.
+# * **MNIST is easy and the skew is mild.** All methods are close to the ceiling. The two losses have the same optimum but not the same path to it, so with rarer classes they may come apart; at a hundred to one, in chapter 07, they do.
 # * **The intervals are over seeds, not over test sets.** They say what another training run would give on the same pictures; another few thousand pictures would move all methods together, and their differences less.
 # * **The test's prior was known exactly.** Where it must be estimated, or guessed, the dashed curves are an upper limit.
 # * **Post-hoc correction trusts the logits.** It needs the ordinary network to be right about odds of ten to one. This one is; a network that has memorised its training set need not be.
@@ -890,4 +890,4 @@ rows += [
 display(Markdown(markdown_table(("full run", ""), rows)))
 
 # %% [markdown]
-# Next: the same weights, asked not what is in a picture but where: chapter 05.
+# Next: more losses, and longer tails, in chapter 07; then the same weights, asked not what is in a picture but where: chapter 05.

@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Which loss should one train with on a long tail?
 #
-# Any whose logits carry a prior that is known, if the rule is chosen afterwards: plain cross-entropy and PC-softmax carry one or none, and can be moved to every test.
-# How the losses rank in accuracy is a matter of the recipe too: LDAM-DRW takes larger steps at the same rate, and one recipe suits no two losses equally.
-# The table below ranks them by the recipes of their papers, with five seeds and verdicts that are computed; focal loss and margins have no known prior to move.
+# PC-softmax, on the longest tail: on CIFAR-10-LT it has the highest class mean of five losses under one recipe, ahead even of subtracting the log-prior from plain softmax afterwards.
+# Where the tail is short that correction does as well, and on MNIST class weights and LDAM-DRW do.
+# What it gives to rare classes it takes from common ones; but its logits, like those of plain softmax, carry a known prior and can be moved to any test, which those of focal loss and margins cannot.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -562,7 +562,7 @@ def standard_errors(difference):
 found = live["differences"]
 for better in ("pc", "posthoc"):  # both decide for equally likely classes
     over = found[f"{better}_minus_softmax"]
-    assert standard_errors(over["few"]) > 2
+    assert "few" not in over or standard_errors(over["few"]) > 2  # MNIST has no class of so few
     tilt = np.array(over["class_mean"]["values"]) - np.array(over["at_training_prior"]["values"])
     assert standard_errors({"values": tilt}) > 2
 

@@ -1,8 +1,8 @@
 r"""Losses for long-tailed data under one recipe each data set: what chapter 07 compares.
 
-Every number that a run depends on is in :data:`RECIPES` or in :func:`loss_of`, with its source.
-:func:`train_network` is given the test inputs and not their labels, and says what the network of
-the last epoch answers: nothing can be chosen on a test set.
+Every number that a run depends on is in `RECIPES` or in `loss_of`, with its source.
+`train_network` is given the test inputs and not their labels, and says what the network of the
+last epoch answers: nothing can be chosen on a test set.
 """
 
 import time
@@ -134,7 +134,7 @@ def network_of(
 
 
 def loss_of(name: str, class_counts: Int[Tensor, " classes"], recipe: Recipe) -> LossFunction:
-    """Return a loss by its name: one of :data:`LOSSES`, or "tau=0.5" and so on.
+    """Return a loss by its name: one of `LOSSES`, or "tau=0.5" and so on.
 
     Raises:
         ValueError: Another name.
@@ -193,7 +193,7 @@ def train_network(
 
     Args:
         recipe: How.
-        loss: Name of the loss, as :func:`loss_of` takes it.
+        loss: Name of the loss, as :func:`softmi.longtail.loss_of` takes it.
         seed: Of the first weights, the order of the data and the augmentation.
         train: Inputs and labels.
         tests: Inputs of the tests by name. Their labels are not needed here.

@@ -37,7 +37,7 @@ class CropsAndFlips(TensorBatches):
 
     The usual augmentation of CIFAR: four black pixels at each side, a crop of the original size
     at a random place, mirrored with probability one half. Images are uint8; batches come as float
-    in [0, 1]. Draws from PyTorch's global generator, which :func:`fit` seeds in each epoch.
+    in [0, 1]. Draws from PyTorch's global generator, seeded by :func:`softmi.fit` in each epoch.
 
     Args:
         images: Shape (samples, channels, height, width), uint8.
@@ -261,14 +261,14 @@ def kept_unit(
 
     A unit is the smallest part that is repeated: a network, say, of one loss and one seed. Its
     result appears in `folder` only when it is whole. A unit that was cut short goes on from the
-    checkpoint that it was given, and :func:`fit` resumes to the bit.
+    checkpoint that it was given, and :func:`softmi.fit` resumes to the bit.
 
     Args:
         folder: Where results and checkpoints are.
         name: Of the unit, unique in `folder`.
         made_by: All settings that the result depends on, as JSON can hold them: results and
             checkpoints of other settings are not looked at.
-        compute: From the path of the checkpoint, which :func:`fit` takes, to a dictionary of
+        compute: From the path of the checkpoint, for :func:`softmi.fit`, to a dictionary of
             tensors, numbers and strings, nested or not.
 
     """

@@ -9,7 +9,6 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import re
 import tarfile
 import warnings
@@ -27,16 +26,9 @@ from torch.nn.functional import interpolate
 from torchvision.datasets import CIFAR10, MNIST
 from torchvision.datasets.utils import check_integrity, download_url
 
-
-def data_root() -> Path:
-    """Folder of the real data: `SOFTMI_DATA`, else `~/.cache/softmi`."""
-    return Path(os.environ.get("SOFTMI_DATA") or "~/.cache/softmi").expanduser()
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file, for provenance."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+from softmi._files import data_root, sha256
+from softmi.pictures import TinyImageNet as TinyImageNet
+from softmi.pictures import misread_boxes as misread_boxes
 
 
 def first_per_class(

@@ -9,34 +9,28 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import re
 import tarfile
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from sklearn.datasets import load_digits
 from torch import Tensor
-from torch.nn.functional import interpolate
 from torchvision.datasets import CIFAR10, MNIST
 from torchvision.datasets.utils import check_integrity, download_url
 
-
-def data_root() -> Path:
-    """Folder of the real data: `SOFTMI_DATA`, else `~/.cache/softmi`."""
-    return Path(os.environ.get("SOFTMI_DATA") or "~/.cache/softmi").expanduser()
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file, for provenance."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+from softmi._files import data_root, sha256
+from softmi.pictures import TinyImageNet as TinyImageNet
+from softmi.pictures import misread_boxes as misread_boxes
+from softmi.scenes import MultiScenes as MultiScenes
+from softmi.scenes import Scenes as Scenes
+from softmi.scenes import digit_scenes as digit_scenes
+from softmi.scenes import digits as digits
+from softmi.scenes import multi_digit_scenes as multi_digit_scenes
 
 
 def first_per_class(
@@ -91,99 +85,6 @@ def long_tailed_counts(
             f"largest={largest}, factor={factor}"
         )
     return [int(largest * factor ** (-k / max(1, classes - 1))) for k in range(classes)]
-
-
-# --- Embedded: scikit-learn's digits, and scenes rendered from them ---------------------------
-
-
-def digits(
-    split: Literal["train", "test"], *, seed: int = 0
-) -> tuple[Float[Tensor, "samples 1 8 8"], Int[Tensor, " samples"]]:
-    """The 1,797 handwritten digits that come with scikit-learn, in [0, 1].
-
-    Two thirds train (1,198), one third test (599), split at random by `seed`; nothing is
-    downloaded.
-    """
-    bunch = load_digits()
-    order = torch.randperm(len(bunch.target), generator=torch.Generator().manual_seed(seed))
-    cut = 2 * len(order) // 3
-    chosen = {"train": order[:cut], "test": order[cut:]}[split]
-    images = torch.from_numpy(bunch.images).float()[:, None] / 16
-    return images[chosen], torch.from_numpy(bunch.target).long()[chosen]
-
-
-@dataclass(frozen=True)
-class Scenes:
-    """Images with one labelled object each, and where it is.
-
-    Attributes:
-        images: In [0, 1], shape (samples, channels, height, width).
-        targets: Class of the object, shape (samples,).
-        boxes: Its bounding box in pixels, x0 y0 x1 y1 with x1 and y1 exclusive, shape
-            (samples, 4).
-
-    """
-
-    images: Float[Tensor, "samples channels height width"]
-    targets: Int[Tensor, " samples"]
-    boxes: Float[Tensor, "samples 4"]
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-
-def digit_scenes(
-    n: int,
-    generator: torch.Generator,
-    *,
-    split: Literal["train", "test"] = "train",
-    size: int = 48,
-    digit_size: tuple[int, int] = (14, 24),
-    distractors: int = 3,
-) -> Scenes:
-    """Render digits of random size and place on a noisy ground with fragments as distractors.
-
-    Each scene holds one digit of scikit-learn's set, scaled to a random side within
-    `digit_size`, and `distractors` small patches cut from digits, which tell little about the
-    class. The box encloses the pixels of the digit brighter than one eighth of the full range.
-
-    Raises:
-        ValueError: A digit that does not fit into the scene, or n < 1.
-
-    """
-    low, high = digit_size
-    if n < 1 or not 4 <= low <= high <= size or distractors < 0:
-        raise ValueError(
-            f"need n >= 1 and 4 <= digit sizes <= size, got n={n}, digit_size={digit_size}, "
-            f"size={size}, distractors={distractors}"
-        )
-    glyphs, labels = digits(split)
-
-    def integer(limit: int) -> int:
-        return int(torch.randint(limit, (), generator=generator))
-
-    images = 0.1 * torch.rand(n, 1, size, size, generator=generator)
-    targets = torch.empty(n, dtype=torch.long)
-    boxes = torch.empty(n, 4)
-    for i in range(n):
-        for _ in range(distractors):
-            patch = interpolate(glyphs[integer(len(glyphs))][None], (16, 16), mode="bilinear")[0]
-            cut = patch[:, 6:11, 6:11]
-            x, y = integer(size - 5 + 1), integer(size - 5 + 1)
-            images[i, :, y : y + 5, x : x + 5] = torch.maximum(
-                images[i, :, y : y + 5, x : x + 5], cut
-            )
-        chosen, side = integer(len(glyphs)), low + integer(high - low + 1)
-        glyph = interpolate(
-            glyphs[chosen][None], (side, side), mode="bilinear", align_corners=False
-        )[0]
-        x, y = integer(size - side + 1), integer(size - side + 1)
-        window = images[i, :, y : y + side, x : x + side]
-        images[i, :, y : y + side, x : x + side] = torch.maximum(window, glyph)
-        ys, xs = (glyph[0] > 1 / 8).nonzero(as_tuple=True)
-        targets[i] = labels[chosen]
-        boxes[i] = torch.stack([x + xs.min(), y + ys.min(), x + xs.max() + 1, y + ys.max() + 1])
-    return Scenes(images, targets, boxes)
 
 
 # --- MNIST ------------------------------------------------------------------------------------

@@ -11,11 +11,12 @@ pooled maps there is no such account, and it says so.
 """
 
 import difflib
+import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -231,7 +232,7 @@ class ActivationMaps:
         self._found: _Account | None = None
         self._open = False
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ActivationMaps":
         if self._open:
             raise RuntimeError("this ActivationMaps is in use already; make another one")
         self._open = True
@@ -375,10 +376,10 @@ class ActivationMaps:
                 f"{classes} logits"
             )
         if small is not None:
-            return (
-                f"{model}: only maps of a single cell account for the logits, those of "
-                f"{small!r}, and they locate nothing; {what}. Give larger images, or take the "
-                f"module by name: ActivationMaps(model, features={small!r})"
+            what += (
+                f". Maps of a single cell do account for them, those of {small!r}, and locate "
+                "nothing: larger images may give them more cells, and "
+                f"ActivationMaps(model, features={small!r}) takes them as they are"
             )
         channels = "channels" if maps is None else maps.shape[1]
         return (
@@ -448,8 +449,7 @@ class _Recorder:
             if name == self.keep:
                 self.kept = output
         first = inputs[0] if inputs and isinstance(inputs[0], Tensor) else None
-        pooled = first is not None and first.ndim > 1 and first[0].numel() == first.shape[1]
-        if pooled and output.ndim > 1 and output[0].numel() == output.shape[1]:
+        if first is not None and _is_pooled(first) and _is_pooled(output):
             call = _Call(name, module, first, output)
             if isinstance(module, nn.LayerNorm):
                 self.norms.append(call)
@@ -502,6 +502,11 @@ def _accounts(
                 yield _Account(name, head.name, None, relu)
         if _is_average(used, logits) and head_name in (None, name):
             yield _Account(name, None, None, relu)
+
+
+def _is_pooled(tensor: Tensor) -> bool:
+    """Whether there is one cell, or none are left, behind batch and channels."""
+    return tensor.ndim > 1 and math.prod(tensor.shape[2:]) == 1
 
 
 def _is_linear(module: nn.Module) -> bool:

@@ -41,7 +41,7 @@ def extract_feature_maps(
     again. Maps go to the file batch after batch and are never held in memory.
 
     The cache cannot see that `key` names other images than it did: put a checksum into it. Data
-    sets of this package have one, `dataset.key`:
+    sets of this package have one, `dataset.key`::
 
         cub = CUB(size=224)
         maps = extract_feature_maps(mobilenet_v2_features(), cub, cub.key)

@@ -181,6 +181,14 @@ class Files:
         sizes = (f"{name}\t{(self.path / name).stat().st_size}\n" for name in names)
         return hashlib.sha256("".join(sizes).encode()).hexdigest()
 
+    def check_present(self, names: Iterable[str]) -> None:
+        """Raise FileNotFoundError unless all these files are there."""
+        if missing := [name for name in names if name not in self]:
+            raise FileNotFoundError(
+                f"{self.path} has no file {missing[0]}, nor {len(missing) - 1} others that its "
+                f"lists name"
+            )
+
     def _check_size(self, where: str, size: int) -> None:
         if size > self.MEMBER:
             raise ValueError(f"{where} has {size} bytes, more than {self.MEMBER}")

@@ -217,7 +217,8 @@ def sum_in_boxes(
     def covered(axis: int) -> Tensor:
         """Share of each cell along an axis that lies between the edges of the box."""
         cells = maps.shape[2 - axis]
-        edges = torch.arange(cells + 1, device=maps.device) * (size[axis] / cells)
+        steps = torch.arange(cells + 1, device=maps.device, dtype=torch.float64)
+        edges = steps * (size[axis] / cells)
         start, end = places[:, axis, None], places[:, axis + 2, None]
         inside = torch.minimum(edges[1:], end) - torch.maximum(edges[:-1], start)
         return inside.clamp(min=0) * (cells / size[axis])

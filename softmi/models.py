@@ -1,8 +1,8 @@
 """Small networks of the experiments, and frozen backbones; image models give logits and maps."""
 
 import pickle
-from collections.abc import Callable
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -21,8 +21,8 @@ from softmi.models import (
     GAPNet,
     LeNet,
     mobilenet_v2_features,
-    squeezenet1_1_features,
     resnet50_wsol,
+    squeezenet1_1_features,
     vgg16_gap,
 )
 

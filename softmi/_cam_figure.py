@@ -7,7 +7,6 @@ import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
@@ -17,7 +16,7 @@ from torch import Tensor
 FOR, AGAINST, BOX = (213, 94, 0), (0, 114, 178), (0, 158, 115)
 INK, FAINT, PAPER = (34, 34, 34), (110, 110, 110), (255, 255, 255)
 OPAQUE = 0.85  # where the map is at the end of its scale
-SIDE, MARGIN, GAP, SCALE = 480, 20, 20, 18
+SIDE, MARGIN, GAP, SCALE, NARROWEST = 480, 20, 20, 18, 560
 TEXT, TITLE = 17, 20
 
 
@@ -26,31 +25,32 @@ def cam_figure(
     nats: Float[Tensor, "height width"],
     box: Sequence[int],
     title: str,
-    lines: Sequence[str],
+    rows: Sequence[tuple[str, str]],
     unit: str = "nats a cell",
 ) -> Image.Image:
-    """Draw the image with its box beside its map, with a scale, and lines of text below.
+    """Draw the image with its box beside its map, with a scale, and numbers below.
 
     Args:
         image: RGB, of any size.
         nats: The map, stretched over the image.
         box: x0 y0 x1 y1 in pixels of the image, x1 and y1 exclusive; empty: none is drawn.
         title: One line above; what the page is too narrow for is cut.
-        lines: Text below.
+        rows: Lines of text below, each a number and what it is.
         unit: Of the map, beside the scale.
 
     """
     width, height = panel_size(image.size)
     limit = float(nats.abs().max())
     body, head = ImageFont.load_default(TEXT), ImageFont.load_default(TITLE)
-    title, lines = drawable(title), [drawable(line) for line in lines]
+    title, rows = drawable(title), [(drawable(a), drawable(b)) for a, b in rows]
     ends = [f"{limit:+.3g}", "0", f"{-limit:+.3g}"]
     room = SCALE + 6 + int(max(body.getlength(end) for end in ends))
-    needed = max(body.getlength(line) for line in [*lines, " " * 60])
-    page_width = 2 * MARGIN + max(2 * width + 2 * GAP + room, int(needed) + 1)
+    column = int(max(body.getlength(number) for number, _ in rows)) + 10
+    needed = column + max(body.getlength(what) for _, what in rows)
+    page_width = 2 * MARGIN + max(2 * width + 2 * GAP + room, int(needed) + 1, NARROWEST)
     top = MARGIN + 2 * TITLE + TEXT
     tall = max(height, 120)  # the scale needs as much
-    page_height = top + tall + GAP + len(lines) * (TEXT + 8) + MARGIN
+    page_height = top + tall + GAP + len(rows) * (TEXT + 8) + MARGIN
     page = Image.new("RGB", (page_width, page_height), PAPER)
     draw = ImageDraw.Draw(page)
     draw.text((MARGIN, MARGIN), shortened(title, head, page_width - 2 * MARGIN), INK, head)
@@ -58,7 +58,7 @@ def cam_figure(
     left, right = MARGIN, MARGIN + width + GAP
     shown = image.resize((width, height), Image.Resampling.LANCZOS)
     grey = np.asarray(shown.convert("L"), dtype=np.float32)[..., None].repeat(3, 2)
-    overlaid = blend(0.6 * grey + 0.4 * 255, stretch(nats, (width, height)), limit)
+    overlaid = blend(0.5 * grey + 0.5 * 255, stretch(nats, (width, height)), limit)
     scaled = panel_box(box, image.size)
     for x, panel, name in ((left, shown, "image"), (right, overlaid, "map")):
         draw.text((x, top - TEXT - 6), name, FAINT, body)
@@ -73,8 +73,10 @@ def cam_figure(
         anchor = {top: "la", top + tall: "ld"}.get(y, "lm")
         draw.text((x + SCALE + 6, y), end, INK, body, anchor=anchor)
     draw.text((page_width - MARGIN, top - TEXT - 6), unit, FAINT, body, anchor="ra")
-    for i, line in enumerate(lines):
-        draw.text((MARGIN, top + tall + GAP + i * (TEXT + 8)), line, INK, body)
+    for i, (number, what) in enumerate(rows):
+        y = top + tall + GAP + i * (TEXT + 8)
+        draw.text((MARGIN + column - 10, y), number, INK, body, anchor="ra")
+        draw.text((MARGIN + column, y), what, INK, body)
     return page
 
 

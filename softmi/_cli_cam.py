@@ -3,14 +3,20 @@
 import argparse
 import difflib
 import io
+import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+import torchvision
 from PIL import Image, ImageOps
 from torch import Tensor, nn
+from torchvision.transforms.functional import normalize, to_tensor
 
+from softmi import models
+from softmi._cam_figure import cam_figure
 from softmi._cli_mi import read_prior
 from softmi._files import decode_image
 from softmi.activation_maps import ActivationMaps, Activations
@@ -59,6 +65,11 @@ exit status: 0, 1 for data that cannot be used, 2 for wrong options.
 CONTRASTS = {"mean": "infoCAM", "least": "infoCAM+", "rivals": "Finer-CAM", "none": "CAM"}
 # Their input transform depends on where they were trained, which the weights do not tell.
 AMBIGUOUS = ("googlenet", "inception_v3")
+OURS = {
+    "gapnet": partial(models.GAPNet, channels=3),
+    "resnet50_wsol": models.resnet50_wsol,
+    "vgg16_gap": models.vgg16_gap,
+}
 WRAPPED = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.", "_forward_module.", "model.")
 LARGEST_FILE, LARGEST_SIZE = 2**28, 4096
@@ -81,7 +92,8 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     )  # fmt: skip
     cam.add_argument(
         "--model", metavar="NAME", default="resnet18",
-        help="name of the network in torchvision.models (default resnet18)",
+        help="network of torchvision.models (default resnet18), or of softmi.models: "
+        f"{', '.join(OURS)}",
     )  # fmt: skip
     cam.add_argument("--output", metavar="FILE.png", type=_png, help="default: IMAGE-cam.png here")
     cam.add_argument("--json", action="store_true", help="print one JSON object")
@@ -166,7 +178,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
     if options.chosen is not None:
         chosen = _class(options.chosen, names, number)
     report, nats = _account(seen, chosen, names, image, options)
-    title = f"{report['name']} against {_against(report)}".replace(" against nothing", "")
+    title = f"{report['name'][:40]} against {_against(report)}".replace(" against nothing", "")
     figure = _draw(image, nats, report, title)
     _write(figure, output)
     return report | {"picture": str(output)}
@@ -178,7 +190,7 @@ def _output(options: argparse.Namespace) -> Path:
         raise ValueError(f"--output {output}: it is a folder, or its folder does not exist")
     sources = (options.image, options.weights, options.names, options.prior)
     if output.exists() and any(
-        source is not None and Path(source).exists() and output.samefile(source)
+        source is not None and os.path.exists(source) and output.samefile(source)
         for source in sources
     ):
         raise ValueError(f"--output {output} would overwrite what is read")
@@ -231,11 +243,9 @@ def _state(file: Path) -> dict[str, Tensor]:
 
 def _model(name: str, state: dict[str, Tensor], file: Path) -> nn.Module:
     """Build the network with as many classes as the weights have, and fill it with them."""
-    from torchvision import models  # not needed for `softmi mi`
-
-    known = models.list_models(module=models)
+    known = [*torchvision.models.list_models(module=torchvision.models), *OURS]
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=5) or ["resnet18", "resnet50"]
+        near = difflib.get_close_matches(name, known, n=3) or ["resnet18", "resnet50"]
         raise ValueError(f"--model {name} is not in torchvision.models; near it: {_few(near)}")
     if name in AMBIGUOUS:
         raise ValueError(
@@ -248,7 +258,9 @@ def _model(name: str, state: dict[str, Tensor], file: Path) -> nn.Module:
             head = next((k for k in reversed(state) if state[k].ndim > 1), "")
         if not head:
             raise ValueError(f"{file} does not fit {name}: it has no matrix of weights")
-        return models.get_model(name, weights=None, num_classes=len(state[head]))
+        if name in OURS:
+            return OURS[name](len(state[head]))
+        return torchvision.models.get_model(name, weights=None, num_classes=len(state[head]))
 
     try:
         model = built("")
@@ -287,8 +299,6 @@ def _few(names: list[str]) -> str:
 
 
 def _look(model: nn.Module, image: Image.Image, options: argparse.Namespace) -> Activations:
-    from torchvision.transforms.functional import normalize, to_tensor
-
     size, prior = options.size, read_prior(options.prior, {})
     pixels = to_tensor(image.resize((size, size), Image.Resampling.BILINEAR))
     batch = normalize(pixels, options.mean, options.std)[None]
@@ -341,7 +351,10 @@ def _account(
     options: argparse.Namespace,
 ) -> tuple[dict[str, object], Tensor]:
     """All numbers of the map of a class, and the map, in nats a cell."""
-    contrast = {"contrast": options.against, "rivals": options.rivals or 3}
+    contrast = {
+        "contrast": options.against,
+        "rivals": 3 if options.rivals is None else options.rivals,
+    }
     maps = seen.maps(chosen, **contrast).double()
     box = _box(maps, options, image.size)
     inside = float(sum_in_boxes(maps, torch.tensor([box]), image.size))
@@ -355,7 +368,7 @@ def _account(
         torch.eye(logits.shape[1], dtype=torch.float64), torch.tensor([chosen]),
         logits=logits - log_prior, **contrast,
     )[0]  # fmt: skip
-    bias, prior = float(weight @ seen.bias.double()), -float(weight @ log_prior)
+    bias, prior = float(weight @ seen.bias.double()), float(weight @ -log_prior)
     log_q = logits[0].log_softmax(0)
     rows = []
     for i in log_q.argsort(descending=True, stable=True)[:5].tolist():
@@ -364,7 +377,7 @@ def _account(
         if options.prior is not None:
             row["pmi_nats"] = float(log_q[i] - log_prior[i])
         rows.append(row)
-    compared = [i for i in range(len(weight)) if weight[i] < 0]
+    compared = weight.lt(0).nonzero()[:, 0].tolist() if options.against != "mean" else []
     width, height = image.size
     report = {
         "image": str(options.image),
@@ -376,19 +389,20 @@ def _account(
         "name": names[chosen],
         "against": options.against,
         "method": CONTRASTS[options.against],
-        "against_classes": compared if options.against in ("least", "rivals") else None,
-        "against_names": [names[i] for i in compared[:3]],
+        "against_classes": compared,
+        "against_names": [names[i] for i in compared],
         "quantity": _quantity(options),
         "cells": list(maps.shape[1:]),
         "threshold": options.threshold,
         "box": box,
         "share_of_area": (box[2] - box[0]) * (box[3] - box[1]) / (width * height),
-        "inside_nats": inside,
-        "outside_nats": total - inside,
-        "bias_nats": bias,
-        "prior_nats": prior,
-        "sum_nats": total + bias + prior,
-        "difference_nats": float(weight @ (logits[0] - log_prior)),
+        "unit": "logit" if options.against == "none" else "nats",
+        "inside": inside,
+        "outside": total - inside,
+        "bias": bias,
+        "prior": prior,
+        "sum": total + bias + prior,
+        "difference": float(weight @ (logits[0] - log_prior)),
     }
     return report, maps[0]
 
@@ -396,11 +410,13 @@ def _account(
 def _quantity(options: argparse.Namespace) -> str:
     if options.against == "none":
         return "logit"
-    return "log probability" if options.prior is None else "pointwise mutual information"
+    if options.prior is None:
+        return "difference of log probabilities"
+    return "difference of pointwise mutual informations"
 
 
 def _box(maps: Tensor, options: argparse.Namespace, size: tuple[int, int]) -> list[int]:
-    """Box of the map as the network saw the image, in pixels of the image, widened to whole ones."""
+    """Box of the map in pixels of the image, widened to whole ones."""
     seen = options.size
     wide = F.interpolate(maps[None], size=(seen, seen), mode="bicubic", align_corners=False)[0]
     x0, y0, x1, y1 = boxes_from_score_maps(wide, options.threshold)[0].tolist()
@@ -414,38 +430,36 @@ def _against(report: dict[str, object]) -> str:
         return "nothing"
     if report["against"] == "mean":
         return f"the mean of all {report['n_classes'] - 1} others"
-    listed = ", ".join(name[:40] for name in report["against_names"])
-    more = len(report["against_classes"]) - len(report["against_names"])
-    return listed + (f" and {more} more" if more else "")
+    listed = ", ".join(name[:40] for name in report["against_names"][:3])
+    more = len(report["against_names"]) - 3
+    return listed + (f" and {more} more" if more > 0 else "")
 
 
 def _rows(report: dict[str, object]) -> list[tuple[str, float]]:
     """The account, by name and nats."""
     x0, y0, x1, y1 = report["box"]
     area = f"{100 * report['share_of_area']:.1f} % of the area"
-    place = f"in the box {x0} {y0} {x1} {y1} ({area})" if area and x1 > x0 else "no box"
-    rows = [(place, report["inside_nats"]), ("outside", report["outside_nats"])]
-    rows.append(("biases", report["bias_nats"]))
-    if report["quantity"] == "pointwise mutual information":
-        rows.append(("log priors", report["prior_nats"]))
-    rows.append(("together", report["sum_nats"]))
-    return rows
+    place = f"in the box {x0} {y0} {x1} {y1} ({area})" if x1 > x0 else "no box, the map is even"
+    rows = [(place, "inside"), ("outside of it", "outside"), ("from the biases", "bias")]
+    if _has_prior(report):
+        rows.append(("from the log priors", "prior"))
+    return [(name, report[key]) for name, key in [*rows, ("together", "sum")]]
 
 
-def _unit(report: dict[str, object]) -> str:
-    return "logit" if report["against"] == "none" else "nats"
+def _has_prior(report: dict[str, object]) -> bool:
+    return "pmi_nats" in report["predicted"][0]
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:+.{digits}f}"  # no negative zero
 
 
 def _draw(image: Image.Image, nats: Tensor, report: dict[str, object], title: str) -> Image.Image:
-    from softmi._cam_figure import cam_figure
-
-    unit = _unit(report)
-    lines = [f"{value:+.2f} {unit} {name}" for name, value in _rows(report)]
+    unit = report["unit"]
+    rows = [(_signed(value, 2), f"{unit} {name}") for name, value in _rows(report)]
     best = report["predicted"][0]
-    lines.append(
-        f"{report['model']} predicts {best['name'][:40]} ({100 * best['probability']:.1f} %)"
-    )
-    return cam_figure(image, nats, report["box"], title, lines, f"{unit} a cell")
+    rows.append((f"{100 * best['probability']:.0f} %", f"probability of {best['name'][:40]}"))
+    return cam_figure(image, nats, report["box"], title, rows, f"{unit} a cell")
 
 
 def _write(figure: Image.Image, output: Path) -> None:
@@ -461,7 +475,7 @@ def _write(figure: Image.Image, output: Path) -> None:
 
 def show(report: dict[str, object]) -> str:
     """Lay the numbers out: what is predicted, then the account of one difference."""
-    with_prior = "pmi_nats" in report["predicted"][0]
+    with_prior = _has_prior(report)
     table = [("predicted", "probability", "logit", *(["PMI, nats"] if with_prior else []))]
     for row in report["predicted"]:
         cells = (f"{100 * row['probability']:.1f} %", f"{row['logit']:.3f}")
@@ -472,9 +486,9 @@ def show(report: dict[str, object]) -> str:
     lines = _aligned(table)
     heading = f"{report['name'][:40]} against {_against(report)} ({report['method']})"
     lines += ["", heading]
-    rows = [(name, f"{value:+.4f}") for name, value in _rows(report)]
-    lines += _aligned([(f"difference of {report['quantity']}", _unit(report)), *rows])
-    lines.append(f"the network's own difference: {report['difference_nats']:+.4f}")
+    rows = [(name, _signed(value, 4)) for name, value in _rows(report)]
+    rows.append(("the network's own", _signed(report["difference"], 4)))
+    lines += _aligned([(report["quantity"], report["unit"]), *rows])
     if report["against"] == "none":
         lines.append("a logit alone has no unit: compare classes, by --against, for nats")
     lines += ["", f"picture: {report['picture']}"]
@@ -484,6 +498,9 @@ def show(report: dict[str, object]) -> str:
 def _aligned(table: list[tuple[str, ...]]) -> list[str]:
     width = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     return [
-        "  ".join([f"{row[0]:{width[0]}}", *(f"{c:>{w}}" for c, w in zip(row[1:], width[1:], strict=True))])
+        "  ".join(
+            [f"{row[0]:{width[0]}}"]
+            + [f"{cell:>{w}}" for cell, w in zip(row[1:], width[1:], strict=True)]
+        )
         for row in table
-    ]  # fmt: skip
+    ]

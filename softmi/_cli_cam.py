@@ -4,6 +4,7 @@ import argparse
 import difflib
 import io
 import os
+import struct
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -72,7 +73,7 @@ OURS = {
 }
 WRAPPED = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.", "_forward_module.", "model.")
-LARGEST_FILE, LARGEST_SIZE = 2**28, 4096
+DEEPEST, LARGEST_FILE, LARGEST_SIZE = 3, 2**28, 4096
 
 
 def add_parser(commands: "argparse._SubParsersAction") -> None:
@@ -206,7 +207,7 @@ def _image(file: Path) -> Image.Image:
     image = decode_image(file.read_bytes(), str(file))
     try:
         return ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError):
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
         return image  # what the camera noted is damaged, and the pixels are not
 
 
@@ -222,11 +223,9 @@ def _state(file: Path) -> dict[str, Tensor]:
             f"{file} cannot be read as weights, or holds more than tensors; {how} "
             f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
         ) from None
-    while isinstance(state, Mapping) and not any(isinstance(v, Tensor) for v in state.values()):
-        inner = [state[key] for key in WRAPPED if isinstance(state.get(key), Mapping)]
-        if not inner:
-            break
-        state = inner[0]
+    for _ in range(DEEPEST):  # a file may hold itself
+        inner = [state[k] for k in WRAPPED if isinstance(state, Mapping) and k in state]
+        state = next((s for s in inner if isinstance(s, Mapping)), state)
     if not isinstance(state, Mapping) or not state:
         raise ValueError(f"{file} holds no state dictionary but {type(state).__name__}; {how}")
     wrong = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
@@ -289,7 +288,10 @@ def _model(name: str, state: dict[str, Tensor], file: Path) -> nn.Module:
         raise ValueError(
             f"{file} does not fit {name} (--model names the network); {'; '.join(parts)}"
         )
-    model.load_state_dict(state, strict=False)
+    try:
+        model.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # a layout that cannot be copied, such as a sparse one
+        raise ValueError(f"{file} does not fit {name}: {' '.join(str(error).split())}") from None
     return model.eval()
 
 

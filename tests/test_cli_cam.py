@@ -263,7 +263,7 @@ def test_size_mean_and_std_reach_the_network(capsys, model):
     "wrap",
     [
         lambda s: {"state_dict": s, "epoch": 3},
-        lambda s: {"model": s},
+        lambda s: {"model": s, "optimizer": {"state": {}}, "random": torch.zeros(9)},
         lambda s: {"model_state_dict": {"module." + k: v for k, v in s.items()}},
         lambda s: {"module._orig_mod." + k: v for k, v in s.items()},
         lambda s: {"state_dict": {"model." + k: v for k, v in s.items()}},
@@ -459,6 +459,12 @@ def weights(value) -> "callable":
     return lambda here: torch.save(value, here / "weights.pt")
 
 
+def itself() -> dict:
+    state: dict[str, object] = {}
+    state["model"] = state
+    return state
+
+
 def other(name: str) -> "callable":
     def write(here: Path) -> None:
         made = models.get_model(name, weights=None, num_classes=3)
@@ -487,6 +493,8 @@ def say(name: str, text: str | bytes) -> "callable":
         (weights(nn.Linear(2, 2)), "", "holds more than tensors; write torch.save"),
         (weights(torch.zeros(3)), "", "holds no state dictionary but Tensor"),
         (weights({}), "", "holds no state dictionary but dict"),
+        (weights(itself()), "", "holds no state dictionary: model is no tensor"),
+        (change(head__bias=torch.zeros(5).to_sparse()), "", "weights.pt does not fit gapnet: "),
         (weights({"epoch": 3}), "", "holds no state dictionary: epoch is no tensor"),
         (weights({1: torch.zeros(3, 3)}), "", "holds no state dictionary: 1 are no names"),
         (weights({"bias": torch.zeros(3)}), "", "has no matrix of weights"),

@@ -11,17 +11,15 @@ pooled maps there is no such account, and it says so.
 """
 
 import difflib
-import math
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from softmi._recorder import Account, Call, Recorder, accounts, epsilon, equal, logits_of
 from softmi._validation import (
     PriorLike,
     as_prior,
@@ -33,12 +31,8 @@ from softmi._validation import (
 )
 from softmi.cam import Contrast, class_activation_map, contrast_weights
 
-# Feature maps are among the last outputs before the head; holding all would cost what training
-# costs.
-KEPT_OUTPUTS = 16
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Activations:
     r"""What one forward pass left for maps of any class against any contrast.
 
@@ -91,7 +85,8 @@ class Activations:
 
         Summed over cells and added to :meth:`offset`, a map is :math:`f_y - \gamma \bar f_R`; for
         :math:`\gamma = 1` and a contrast other than "none" a difference of pointwise mutual
-        informations, so that the sum over a region is its share of that information.
+        informations, so that the sum over a region is its share of that information. In float32
+        rounding leaves about 1e-6 of the largest logit on torchvision's networks.
 
         Args:
             classes: The class y of each image: an integer for all, one for each image, or None
@@ -110,10 +105,11 @@ class Activations:
                 many rivals.
 
         """
-        maps = class_activation_map(
-            at_least_float32(self.feature_maps), self.weights, self._classes(classes),
-            contrast=contrast, rivals=rivals, gamma=gamma, logits=self._ranking(),
-        )  # fmt: skip
+        with torch.autocast(self.logits.device.type, enabled=False):
+            maps = class_activation_map(
+                at_least_float32(self.feature_maps), self.weights, self._classes(classes),
+                contrast=contrast, rivals=rivals, gamma=gamma, logits=self._ranking(),
+            )  # fmt: skip
         return maps * self.scale.to(maps)[:, None, None]
 
     def offset(
@@ -229,7 +225,7 @@ class ActivationMaps:
                     f"prior must be positive for a difference of log priors, got {prior}"
                 )
             self._log_prior = checked.log()
-        self._found: _Account | None = None
+        self._found: Account | None = None
         self._open = False
 
     def __enter__(self) -> "ActivationMaps":
@@ -267,20 +263,21 @@ class ActivationMaps:
                     "call model.eval() first"
                 )
         watch = None if self._found is None else {self._found.features}
-        recorder = _Recorder(keep=self.features)
+        recorder = Recorder(keep=self.features)
         with torch.set_grad_enabled(gradients):
             output = recorder.run(self.model, watch, inputs, options)
-            logits = _logits_of(output)
+            logits = logits_of(output)
             check_logits(logits)
             check_finite(logits.detach())
-            account = self._found or self._find(recorder, logits)
-            seen = self._account_for(account, recorder.maps_of(account.features), logits)
+            with torch.autocast(logits.device.type, enabled=False):  # the proof in full precision
+                account = self._found or self._find(recorder, logits)
+                seen = self._account_for(account, recorder.maps_of(account.features), logits)
         # A batch of zeros is accounted for by anything: find again with the next one.
         if seen.feature_maps.detach().any():
             self._found = account
         return seen
 
-    def _account_for(self, account: "_Account", maps: Tensor, logits: Tensor) -> Activations:
+    def _account_for(self, account: Account, maps: Tensor, logits: Tensor) -> Activations:
         """Return the account of a batch, proved on its logits."""
         seen = self._activations(account, maps, logits)
         if seen is None or not _adds_up(seen):
@@ -291,9 +288,7 @@ class ActivationMaps:
             )
         return seen
 
-    def _activations(
-        self, account: "_Account", maps: Tensor, logits: Tensor
-    ) -> Activations | None:
+    def _activations(self, account: Account, maps: Tensor, logits: Tensor) -> Activations | None:
         """Take A, W, b and s from the modules of an account; None where shapes do not fit."""
         maps = maps.relu() if account.relu else maps
         kind, attached = at_least_float32(logits).dtype, torch.is_grad_enabled()
@@ -329,38 +324,38 @@ class ActivationMaps:
             prior = prior.to(scale)
         return Activations(logits, maps, weights, bias, scale, prior)
 
-    def _find(self, recorder: "_Recorder", logits: Tensor) -> "_Account":
+    def _find(self, recorder: Recorder, logits: Tensor) -> Account:
         """Find the account that holds on the numbers of this batch, of the finest maps."""
-        heads = [h for h in recorder.heads if _equal(h.output.flatten(1), logits)]
+        heads = [h for h in recorder.heads if equal(h.output.flatten(1), logits)]
         if self.head is not None:
             heads = [h for h in heads if h.name == self.head]
         small: str | None = None
-        for name, maps in recorder.candidates(self.features):
-            for account in _accounts(name, maps, heads, recorder.norms, logits, self.head):
-                seen = self._activations(account, maps, logits)
+        # Stable: among maps of the same number of cells the earliest come first.
+        for outputs in sorted(recorder.candidates(), key=lambda o: -o.cells):
+            for account in accounts(outputs, heads, recorder.norms, logits, self.head):
+                seen = self._activations(account, outputs.maps, logits)
                 if seen is None or not _adds_up(seen):
                     continue
-                if maps[0, 0].numel() > 1 or self.features is not None:
+                if outputs.cells > 1 or self.features is not None:
                     return account
-                small = small or name
+                small = small or account.features
         raise ValueError(self._refusal(recorder, heads, logits, small))
 
     def _refusal(
-        self, recorder: "_Recorder", heads: list["_Call"], logits: Tensor, small: str | None
+        self, recorder: Recorder, heads: list[Call], logits: Tensor, small: str | None
     ) -> str:
         """What was found, and what to do."""
         model, classes = type(self.model).__name__, logits.shape[1]
-        if self.features is None:
-            found, what = list(recorder.maps.values()), "no module puts out feature maps"
-        else:
-            found = list(recorder.candidates(self.features))
-            what = f"module {self.features!r} puts out no feature maps"
-        wide = [(name, maps) for name, maps in found if maps[0, 0].numel() > 1]
-        name, maps = (wide or found or [("", None)])[-1]
-        if maps is None:
+        found = recorder.candidates()
+        last = ([outputs for outputs in found if outputs.cells > 1] or found or [None])[-1]
+        if last is None:
+            name, channels = "", "channels"
+            what = "no module" if self.features is None else f"module {self.features!r}"
+            what += f" puts out {'no ' * (self.features is not None)}feature maps"
             what += " of shape (batch, channels, height, width)"
         else:
-            what = f"the last feature maps are of {name!r}, of shape {tuple(maps.shape)}"
+            name, channels = last.names[-1], last.maps.shape[1]
+            what = f"the last feature maps are of {name!r}, of shape {tuple(last.maps.shape)}"
         if heads:
             head = heads[-1]
             what += (
@@ -381,7 +376,6 @@ class ActivationMaps:
                 "nothing: larger images may give them more cells, and "
                 f"ActivationMaps(model, features={small!r}) takes them as they are"
             )
-        channels = "channels" if maps is None else maps.shape[1]
         return (
             f"{model}: its logits are not a linear function of the average of feature maps, so "
             f"cells have no exact share in them. Found: {what}. Take a network that averages its "
@@ -392,157 +386,13 @@ class ActivationMaps:
         )
 
 
-@dataclass(frozen=True)
-class _Account:
-    """Names of the modules that account for the logits."""
-
-    features: str
-    head: str | None  # None: feature maps are class maps
-    norm: str | None = None
-    relu: bool = False
-
-
-@dataclass(frozen=True)
-class _Call:
-    name: str
-    module: nn.Module
-    input: Tensor
-    output: Tensor
-
-
-class _Recorder:
-    """Outputs of modules in one forward pass: all small ones, the last of the feature maps."""
-
-    def __init__(self, keep: str | None) -> None:
-        self.keep = keep
-        self.maps: OrderedDict[tuple, tuple[str, Tensor]] = OrderedDict()
-        self.kept: Tensor | None = None
-        self.heads: list[_Call] = []
-        self.norms: list[_Call] = []
-        self.leaves: list[tuple[str, str]] = []
-
-    def run(
-        self, model: nn.Module, watch: set[str] | None, inputs: tuple, options: dict[str, Any]
-    ) -> object:
-        """Call the model with hooks on the modules to watch (None: all), and take them off."""
-        handles = []
-        try:
-            for name, module in model.named_modules():
-                if watch is None or name in watch:
-                    handles.append(module.register_forward_hook(partial(self.record, name)))
-            return model(*inputs, **options)
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def record(self, name: str, module: nn.Module, inputs: tuple, output: object) -> None:
-        if next(module.children(), None) is None:
-            self.leaves.append((name, type(module).__name__))
-        if not isinstance(output, Tensor):
-            return
-        if output.ndim == 4 and output.is_floating_point():
-            # A module that works in place, and a container of it, put out the same memory.
-            key = (output.data_ptr(), output.shape, output.stride())
-            self.maps[key] = (name, output)
-            if len(self.maps) > KEPT_OUTPUTS:
-                self.maps.popitem(last=False)
-            if name == self.keep:
-                self.kept = output
-        first = inputs[0] if inputs and isinstance(inputs[0], Tensor) else None
-        if first is not None and _is_pooled(first) and _is_pooled(output):
-            call = _Call(name, module, first, output)
-            if isinstance(module, nn.LayerNorm):
-                self.norms.append(call)
-            elif _is_linear(module):
-                self.heads.append(call)
-
-    def maps_of(self, name: str) -> Tensor:
-        found = [maps for key, maps in self.maps.values() if key == name]
-        if name == self.keep and self.kept is not None:
-            found.append(self.kept)
-        if not found:
-            raise ValueError(f"module {name!r} put out no feature maps for this batch")
-        return found[-1]
-
-    def candidates(self, name: str | None) -> Iterator[tuple[str, Tensor]]:
-        """Feature maps, the finest first, and among equals the earliest: or those of a name."""
-        if name is not None:
-            if self.kept is not None:
-                yield name, self.kept
-            return
-        yield from sorted(self.maps.values(), key=lambda pair: -pair[1][0, 0].numel())
-
-    def between(self, features: str, head: str) -> str:
-        """Names of what was called after the feature maps and before the head."""
-        names = [name for name, _ in self.leaves]
-        inside = [i for i, n in enumerate(names) if n == features or n.startswith(features + ".")]
-        start = inside[-1] + 1 if inside else 0
-        stop = len(names) - 1 - names[::-1].index(head) if head in names else len(names)
-        calls = [f"{name} ({kind})" for name, kind in self.leaves[start:stop]]
-        return ", ".join(calls if len(calls) <= 6 else [*calls[:4], "...", *calls[-2:]])
-
-
-def _accounts(
-    name: str,
-    maps: Tensor,
-    heads: list[_Call],
-    norms: list[_Call],
-    logits: Tensor,
-    head_name: str | None,
-) -> Iterator[_Account]:
-    """Accounts whose structure fits these maps; their numbers remain to be proved."""
-    for relu in (False, True):
-        used = maps.detach().relu() if relu else maps.detach()
-        for head in heads:
-            z = head.input.flatten(1)
-            for norm in norms:
-                if _equal(norm.output.flatten(1), z) and _is_average(used, norm.input):
-                    yield _Account(name, head.name, norm.name, relu)
-            if _is_average(used, z):
-                yield _Account(name, head.name, None, relu)
-        if _is_average(used, logits) and head_name in (None, name):
-            yield _Account(name, None, None, relu)
-
-
-def _is_pooled(tensor: Tensor) -> bool:
-    """Whether there is one cell, or none are left, behind batch and channels."""
-    return tensor.ndim > 1 and math.prod(tensor.shape[2:]) == 1
-
-
-def _is_linear(module: nn.Module) -> bool:
-    if isinstance(module, nn.Conv2d):
-        return module.kernel_size == (1, 1) and module.groups == 1
-    return isinstance(module, nn.Linear)
-
-
-def _equal(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and bool((a == b).all())
-
-
-def _epsilon(*tensors: Tensor) -> float:
-    return max(torch.finfo(tensor.dtype).eps for tensor in tensors)
-
-
-def _is_average(maps: Tensor, pooled: Tensor) -> bool:
-    """Whether these are averages of the maps over their cells, up to rounding."""
-    pooled = pooled.detach().flatten(1)
-    if pooled.shape != maps.shape[:2]:
-        return False
-    exact = maps.to(at_least_float32(maps).dtype)
-    cells = maps[0, 0].numel()
-    # Each summation order rounds within cells x eps; the result is stored in the model's dtype.
-    bound = 4 * _epsilon(maps, pooled) + cells * _epsilon(exact)
-    size = exact.abs().mean((2, 3)) + torch.finfo(maps.dtype).tiny
-    return bool(((exact.mean((2, 3)) - pooled).abs() <= bound * size).all())
-
-
 def _adds_up(seen: Activations) -> bool:
     """Whether maps and bias give the logits up to rounding, for all classes."""
     with torch.no_grad():
         maps, weights = at_least_float32(seen.feature_maps), seen.weights.to(seen.scale)
         pooled = maps.mean((2, 3)).to(weights)
         found = pooled @ weights.T * seen.scale[:, None] + seen.bias
-        eps = _epsilon(seen.feature_maps, seen.logits)
+        eps = epsilon(seen.feature_maps, seen.logits)
         if weights.is_cuda and torch.backends.cuda.matmul.allow_tf32:
             eps = max(eps, 2.0**-10)
         # |sum_c W_kc z_c| <= |W_k| |z|: rounding of the factors, then of the sums.
@@ -550,22 +400,6 @@ def _adds_up(seen: Activations) -> bool:
         bound = 8 * eps + terms * torch.finfo(weights.dtype).eps
         size = weights.norm(dim=1) * (seen.scale * pooled.norm(dim=1))[:, None] + seen.bias.abs()
         return bool(((found - seen.logits).abs() <= bound * size).all())
-
-
-def _logits_of(output: object) -> Tensor:
-    """Logits of what a model returns."""
-    if isinstance(output, Mapping) and "logits" in output:
-        output = output["logits"]
-    elif hasattr(output, "logits"):
-        output = output.logits
-    elif isinstance(output, Sequence) and len(output):
-        output = output[0]
-    if not isinstance(output, Tensor):
-        raise TypeError(
-            "the model must return logits, a tuple that starts with them or something with "
-            f"`logits`, got {type(output).__name__}"
-        )
-    return output
 
 
 def _named(name: str | None) -> str:

@@ -124,7 +124,7 @@ class CUB:
 
     @property
     def key(self) -> str:
-        """Names the images and how they were prepared, for :func:`softmi.features.extract_feature_maps`."""
+        """Images and how they were prepared, for :func:`softmi.features.extract_feature_maps`."""
         return f"CUB {self.checksums[self.path.name]} {self.size}"
 
     def _image(self, index: int) -> tuple[bytes, str]:
@@ -303,7 +303,7 @@ class TinyImageNet:
 
     @property
     def key(self) -> str:
-        """Names the images and how they were prepared, for :func:`softmi.features.extract_feature_maps`."""
+        """Images and how they were prepared, for :func:`softmi.features.extract_feature_maps`."""
         sums = list(self.checksums.values())
         one = sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
         cut = "" if self._train_per_class is None else f" {self._train_per_class} a class"

@@ -47,8 +47,9 @@ what the numbers mean:
               when one vector is added to the weights of all classes, though no probability does.
               mean (infoCAM): all other classes, the default. least (infoCAM+): the least likely
               class. rivals: the likeliest others, for "why this and not that?".
-  box         around the largest region where the map is above a share (--threshold) of its range.
-              0.2 is a convention; a better one comes from held-out images with known boxes.
+  box         around the largest region where the map is above a share (--threshold) of its range,
+              what speaks against the class counting as zero. 0.2 is a convention; a better share
+              comes from held-out images with known boxes.
   nats        what the cells inside and outside of the box add to log p(y|x), less the same of the
               other classes. The difference of biases belongs to no cell. All together are the
               difference of the network's own logits.
@@ -421,7 +422,8 @@ def _box(maps: Tensor, options: argparse.Namespace, size: tuple[int, int]) -> li
     """Box of the map in pixels of the image, widened to whole ones."""
     seen = options.size
     wide = F.interpolate(maps[None], size=(seen, seen), mode="bicubic", align_corners=False)[0]
-    x0, y0, x1, y1 = boxes_from_score_maps(wide, options.threshold)[0].tolist()
+    # What speaks against the class would stretch the range, and lower the threshold below zero.
+    x0, y0, x1, y1 = boxes_from_score_maps(wide.clamp(min=0), options.threshold)[0].tolist()
     low = [edge * side // seen for edge, side in zip((x0, y0), size, strict=True)]
     high = [-(-edge * side // seen) for edge, side in zip((x1, y1), size, strict=True)]
     return low + high
@@ -441,7 +443,11 @@ def _rows(report: dict[str, object]) -> list[tuple[str, float]]:
     """The account, by name and nats."""
     x0, y0, x1, y1 = report["box"]
     area = f"{100 * report['share_of_area']:.1f} % of the area"
-    place = f"in the box {x0} {y0} {x1} {y1} ({area})" if x1 > x0 else "no box, the map is even"
+    place = (
+        f"in the box {x0} {y0} {x1} {y1} ({area})"
+        if x1 > x0
+        else "no box, no place speaks for it more than others"
+    )
     rows = [(place, "inside"), ("outside of it", "outside"), ("from the biases", "bias")]
     if _has_prior(report):
         rows.append(("from the log priors", "prior"))

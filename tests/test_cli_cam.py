@@ -1,5 +1,6 @@
 """The command `softmi cam`: the library's numbers, a picture that shows them, and its page."""
 
+import copy
 import io
 import json
 import os
@@ -154,7 +155,8 @@ def test_box_and_its_nats_are_those_of_the_map_laid_over_the_image(capsys, model
     report = asked(capsys, "--class", "1", "--threshold", "0.6")
     maps = look(model).maps(1, contrast="mean")
     wide = F.interpolate(maps[None].double(), size=(SIZE, SIZE), mode="bicubic")[0]
-    x0, y0, x1, y1 = boxes_from_score_maps(wide, 0.6)[0].tolist()
+    assert wide.min() < 0 < wide.max()
+    x0, y0, x1, y1 = boxes_from_score_maps(wide.clamp(min=0), 0.6)[0].tolist()
     box = [10 * x0, 5 * y0, 10 * x1, 5 * y1]
     assert report["box"] == box
     assert 0 < report["share_of_area"] < 1
@@ -163,6 +165,20 @@ def test_box_and_its_nats_are_those_of_the_map_laid_over_the_image(capsys, model
     spread = maps[0].double().repeat_interleave(20, 0).repeat_interleave(40, 1) / 800
     inside = float(spread[box[1] : box[3], box[0] : box[2]].sum())
     assert report["inside"] == pytest.approx(inside, abs=1e-4)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_class_that_no_place_speaks_for_has_no_box(capsys, model):
+    with torch.no_grad():
+        quiet = copy.deepcopy(model)
+        quiet.head.weight[0] = quiet.head.weight.min(0).values - 1  # features are not negative
+    torch.save(quiet.state_dict(), "weights.pt")
+    report = asked(capsys, "--class", "0")
+    assert report["box"] == [0] * 4
+    assert (report["share_of_area"], report["inside"]) == (0, 0)
+    assert report["outside"] < 0
+    assert main([*COMMAND, "--class", "0"]) == 0
+    assert "no box, no place speaks for it more than others" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("here")
@@ -531,6 +547,7 @@ def say(name: str, text: str | bytes) -> "callable":
     ],
 )
 @pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
 def test_bad_data_exits_with_1_one_line_and_no_picture(capsys, here, spoil, arguments, message):
     if spoil is not None:
         spoil(here)

@@ -409,11 +409,11 @@ fig, axes = plt.subplots(3, 3, figsize=(5.4, 5.2))
 for row, i in zip(axes, range(3), strict=True):
     row[0].imshow(two.images[i, 0], cmap="gray", extent=(-0.5, 47.5, 47.5, -0.5))
     bare(row[0], f"a {int(here[i])} and a {int(there[i])}")
-    for ax, name, title in zip(row[1:], ("cam", "other"), ("CAM of the", f"against {int(there[i])}:"), strict=True):
+    for ax, name, title in zip(row[1:], ("cam", "other"), (f"CAM of the {int(here[i])}", f"{int(here[i])} against {int(there[i])}"), strict=True):
         shown = both[name][i]
         top = float(shown.abs().max())
         ax.imshow(shown, cmap="RdBu_r", vmin=-top, vmax=top, extent=(-0.5, 47.5, 47.5, -0.5))
-        bare(ax, f"{title} {int(here[i])}")
+        bare(ax, title)
     for ax in row:
         draw_box(ax, two.boxes[i, 0], "true box")
         draw_box(ax, two.boxes[i, 1], "centred box", linestyle=":")

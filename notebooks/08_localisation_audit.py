@@ -36,10 +36,11 @@ display(Markdown(claims_table("08_localisation_audit")))
 profiles = {
     "smoke": {
         "data": {"scenes": ["GAPNet 16", "GAPNet 8"]}, "windows": [3], "thresholds": 20,
-        "seeds": 1, "epochs": 8, "jobs": 1, "batches": {"scenes": [30]},
+        "seeds": 1, "epochs": 8, "jobs": 1, "heads": ["softmax", "softmax_adam"], "batches": {"scenes": [30]},
     },
     "full": {
         "data": {"CUB-50": ["MobileNetV2", "SqueezeNet"], "Tiny-ImageNet": ["MobileNetV2", "SqueezeNet"]},
+        "heads": ["softmax", "softmax_adam", "softmax_skewed", "pc_softmax_skewed"],
         "windows": [3, 4], "thresholds": 100, "seeds": 3, "epochs": 30, "jobs": 2,
         "batches": {"CUB-50": [30, 128], "Tiny-ImageNet": [640, 1280]},
     },
@@ -66,8 +67,9 @@ from softmi import adjust_logits, audit, box_iou, boxes_from_score_maps, mutual_
 from softmi import cam as cam_module
 from softmi import localization as localization_module
 from softmi.datasets import CUB, TinyImageNet, digit_scenes, misread_boxes
+from softmi.features import extract_feature_maps
 from softmi.figures import colour, use_style
-from softmi.models import GAPNet
+from softmi.models import GAPNet, mobilenet_v2_features, squeezenet1_1_features
 from softmi.results import (
     bootstrap_interval,
     load_result,
@@ -162,7 +164,7 @@ assert overlap[1] < 0.5  # elsewhere: the true box would not count as a hit
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three small scenes with a digit. The true box encloses the digit; the same numbers read as corner and size make a box that is too large and mostly leaves the picture."}}
 generator = torch.Generator().manual_seed(seed)
 train = digit_scenes(1200, generator, size=64, digit_size=(16, 36))
-scenes = digit_scenes(800, generator, split="test", size=64, digit_size=(16, 36))
+scenes = digit_scenes(400, generator, split="test", size=64, digit_size=(16, 36))
 figure, panels = plt.subplots(1, 3, figsize=(7.2, 2.6))
 for ax, i in zip(panels, (0, 1, 2), strict=True):
     ax.imshow(scenes.images[i, 0], cmap="gray", extent=(0, 64, 64, 0))
@@ -210,7 +212,7 @@ assert audit.unclamped_iou(a, together) == box_iou(a, together, inclusive=True)
 
 # %%
 GEOMETRIES = ["none"] + [f"{k}_{w}" for k in ("padded", "blur", "shrink") for w in settings["windows"]]
-GRID_HEADS = ("softmax", "softmax_adam", "softmax_skewed", "pc_softmax_skewed")
+GRID_HEADS = settings["heads"]
 CELLS = [(name, geometry) for name in CONTRASTS for geometry in GEOMETRIES]
 NAMES = dict(zip(CONTRASTS, ["CAM", "infoCAM", "infoCAM+", "1 rival", "3 rivals"], strict=True))
 
@@ -314,7 +316,8 @@ def measure(source, head_name, rate, seed, everything):
     if everything:  # the main head of the first seed
         record["controls"] = controls(task, thresholds)
         again, _ = task_of(source, HEADS["pc_softmax"], rate, seed)
-        record["pc_is_softmax"] = float((again.weight - head.weight).norm() / head.weight.norm())
+        moved = (again.weight - head.weight).detach().norm() / head.weight.detach().norm()
+        record["pc_from_softmax"] = float(moved)  # rounding only, where classes are equally many
         boxes = boxes_from_score_maps(
             torch.cat([place(m, "none", task.size) for m in task.maps["infocam"].split(100)]),
             record["cells"]["infocam none"]["threshold"],
@@ -457,10 +460,14 @@ def collect(ran, data):
     values = {
         "grid": {head: cells_of(ran, head) for head in GRID_HEADS},
         "heads": {head: summarise_heads([r["head"] for (n, _), r in records.items() if n == head]) for head in GRID_HEADS},
-        "rates": ran["rates"], "split": ran["split"], "pc_is_softmax": first["pc_is_softmax"],
+        "rates": ran["rates"], "split": ran["split"], "pc_from_softmax": first["pc_from_softmax"],
         "boxes": blind_boxes(ran), "running_means": running_means(ran, settings["batches"][data]),
         "signs": signs(ran),
         "controls": {name: bootstrap_interval(h.double().numpy()) for name, h in first["controls"].items()},
+        "controls_difference": {
+            f"{key}_minus_both": bootstrap_interval((first["controls"][name].double() - first["controls"]["both"].double()).numpy())
+            for key, name in (("nearer", "nearer the middle"), ("smaller", "smaller"))
+        },
     }  # fmt: skip
     blind = values["boxes"]["centred_best"]["side"] * ran["size"] / 2
     box = torch.tensor([ran["size"] / 2 - blind] * 2 + [ran["size"] / 2 + blind] * 2)
@@ -499,23 +506,38 @@ def load_tiny(backbone):
     return features, tiny.targets, tiny.boxes / 2, tiny.is_train, tiny.is_held, 64, checksums_of(tiny, backbone)
 
 
-STORED
+BACKBONES = {"MobileNetV2": mobilenet_v2_features, "SqueezeNet": squeezenet1_1_features}
+
+
+def stored_features(images, backbone):
+    """Feature maps of a frozen network, from the cache or computed once."""
+    network = BACKBONES[backbone]()
+    return extract_feature_maps(network, images, images.key, device=device, progress=True)
+
+
+def checksums_of(images, backbone):
+    """What the features depend on, for the provenance."""
+    network = BACKBONES[backbone]()
+    return images.checksums | {network.weights: network.checksum}
 
 
 # %% tags=["hide-input"]
-protocol = {
-    "data": ", ".join(settings["data"]), "backbone": "frozen", "head": "linear",
-    "threshold": "chosen on held-out images", "iou": "exclusive pixels", "enlarged": "bicubic",
-}  # fmt: skip
-ran = {(d, b): run(d, b) for d, backbones in settings["data"].items() for b in backbones}
-values = {}
-for (data, backbone), one in ran.items():
-    values.setdefault(data, {})[backbone] = collect(one, data)
-save_result(
-    NAME, values, protocol=protocol, profile=profile, seeds=seeds, device=device,
-    seconds=time.perf_counter() - started,
-    data={k: v for one in ran.values() for k, v in one["checksums"].items()},
-)  # fmt: skip
+FILES = {"scenes": f"{NAME}_scenes", "CUB-50": f"{NAME}_cub50", "Tiny-ImageNet": f"{NAME}_tiny"}
+INPUT = {"scenes": "64", "CUB-50": "224, aspect not kept", "Tiny-ImageNet": "64, enlarged to 128"}
+values, counted = {}, started
+for data, backbones in settings["data"].items():
+    ran = {backbone: run(data, backbone) for backbone in backbones}
+    values[data] = {backbone: collect(one, data) for backbone, one in ran.items()}
+    protocol = {
+        "data": data, "backbone": "frozen", "networks": ", ".join(backbones), "input": INPUT[data],
+        "head": "linear", "threshold": "chosen on held-out images", "iou": "exclusive pixels", "enlarged": "bicubic",
+    }  # fmt: skip
+    save_result(
+        FILES[data], values[data], protocol=protocol, profile=profile, seeds=seeds, device=device,
+        seconds=time.perf_counter() - counted,
+        data={k: v for one in ran.values() for k, v in one["checksums"].items()},
+    )  # fmt: skip
+    counted = time.perf_counter()
 
 # %% [markdown]
 # ## The live run
@@ -572,8 +594,7 @@ if profile == "smoke":
         assert abs(grid["softmax"]["infocam"]["none"]["minus_cam"]["mean"]) < noise, network
         # Here nothing is in the middle, and shrinking towards it must not help.
         assert grid["softmax"]["cam"]["shrink_3"]["minus_no_window"]["mean"] < noise, network
-        assert found["pc_is_softmax"] < 1e-3, network  # the same head but for rounding
-        assert found["misread"]["perfect"] < 1 and found["signs"]["differ"] >= 0
+        assert found["misread"]["perfect"] < 1, network
 
 # %% [markdown]
 # ## The full result
@@ -583,8 +604,8 @@ if profile == "smoke":
 # ### What the released code would have printed
 
 # %% tags=["remove-input", "nbval-check-output"]
-archived = load_result(NAME)
-full = archived["values"]
+archived = {data: load_result(FILES[data]) for data in profiles["full"]["data"]}
+full = {data: found["values"] for data, found in archived.items()}
 rows = []
 for data, networks in full.items():
     for network, found in networks.items():
@@ -642,7 +663,7 @@ places = [(d, b) for d, by in full.items() for b in by]
 figure, panels = plt.subplots(1, 4, figsize=(7.2, 3.2), sharey=True, sharex=True)
 for ax, name in zip(panels, list(CONTRASTS)[1:], strict=True):
     for y, (data, network) in enumerate(places):
-        for j, head in enumerate(GRID_HEADS):
+        for j, head in enumerate(HEAD):
             entry = full[data][network]["grid"][head][name]["none"]["minus_cam"]
             middle, low, high = (100 * entry[k] for k in ("mean", "low", "high"))
             ax.errorbar(middle, -y - 0.15 * (j - 1.5), xerr=[[middle - low], [high - middle]], fmt="osD^"[j],
@@ -730,14 +751,15 @@ display(Markdown(markdown_table(("data", "network", "box's share of the area, %"
 # WRONG
 
 # %% tags=["remove-input", "nbval-check-output"]
-source = archived["provenance"]
-rows = [
-    ("run", f"seeds {source['seeds']}, {source['date']}, commit `{source['commit'][:10]}`"),
-    ("machine", f"{source['device']}, torch {source['versions']['torch']}, {source['seconds'] / 60:.0f} minutes"),
-    *((f"{d}, {b}", "; ".join([
-        f"{full[d][b]['split']['learn']:,} images train, {full[d][b]['split']['held']:,} choose, {full[d][b]['split']['test']:,} test",
-        *(f"rate {r['rate']:g} ({o.upper() if o == 'sgd' else 'Adam'})" for o, r in full[d][b]["rates"].items())])) for d, b in places),
-]  # fmt: skip
+rows = []
+for data, found in archived.items():
+    source = found["provenance"]
+    rows.append((data, f"seeds {source['seeds']}, {source['date']}, commit `{source['commit'][:10]}`; "
+                       f"{source['device']}, torch {source['versions']['torch']}, {source['seconds'] / 60:.0f} minutes"))  # fmt: skip
+    for network, one in full[data].items():
+        split, rates = one["split"], one["rates"]
+        rows.append((f"{data}, {network}", f"{split['learn']:,} images train, {split['held']:,} choose, {split['test']:,} test; "
+                                           f"rate {rates['sgd']['rate']:g} (SGD), {rates['adam']['rate']:g} (Adam)"))  # fmt: skip
 display(Markdown(markdown_table(("full run", ""), rows)))
 
 # %% [markdown]

@@ -1,5 +1,6 @@
 """Networks: shapes, parameter counts, the published checkpoints, frozen backbones."""
 
+import io
 import os
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from softmi.models import (
     GAPNet,
     LeNet,
     mobilenet_v2_features,
+    squeezenet1_1_features,
 )
 
 DATA = Path(os.environ.get("SOFTMI_DATA", "/nowhere"))
@@ -208,6 +210,78 @@ def test_without_the_checkpoint_the_published_weights_are_asked_for(tmp_path, mo
     assert all(m.padding == (1, 1) for m in strided)  # PyTorch's padding, as it was trained
     mean = torch.tensor([0.485, 0.456, 0.406])[None, :, None, None]
     torch.testing.assert_close(backbone.module[0](mean), torch.zeros(1, 3, 1, 1))
+
+
+@pytest.fixture(scope="module")
+def squeezed(tmp_path_factory) -> Path:
+    """A data folder with an untrained SqueezeNet under the checkpoint's name."""
+    folder = tmp_path_factory.mktemp("squeezed")
+    (folder / "checkpoints").mkdir()
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        network = torchvision.models.squeezenet1_1()
+    torch.save(network.state_dict(), folder / "checkpoints" / SQUEEZENET)
+    return folder
+
+
+SQUEEZENET = "squeezenet1_1-openvino_fp16.pth"
+
+
+def test_squeezenet_maps_are_those_of_torchvision_after_imagenets_scaling(squeezed):
+    backbone = squeezenet1_1_features(squeezed)
+    path = squeezed / "checkpoints" / SQUEEZENET
+    assert (backbone.weights, backbone.checksum) == (path.stem, sha256(path))
+    assert not any(m.training for m in backbone.module.modules())
+    assert not any(p.requires_grad for p in backbone.module.parameters())
+    network = torchvision.models.squeezenet1_1()
+    network.load_state_dict(torch.load(path, weights_only=True))
+    images = torch.rand(2, 3, 128, 96)
+    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    with torch.no_grad():
+        maps = backbone.module(images)
+        assert maps.shape == (2, 512, 7, 5)
+        torch.testing.assert_close(maps, network.features((images - mean) / std))
+
+
+def test_without_its_checkpoint_squeezenet_asks_for_the_published_weights(tmp_path, monkeypatch):
+    asked = {}
+
+    def fake(weights=None):
+        asked["weights"] = weights
+        return torchvision.models.SqueezeNet("1_1")
+
+    monkeypatch.setattr(torchvision.models, "squeezenet1_1", fake)
+    backbone = squeezenet1_1_features(tmp_path)
+    published = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1
+    assert asked["weights"] == published
+    assert str(published) in backbone.weights
+    assert backbone.checksum in published.url
+
+
+@pytest.mark.parametrize("kind", ["other network", "code", "half a file", "text", "list", "nan"])
+def test_a_file_that_is_no_checkpoint_of_the_network_is_refused_by_name(kind, squeezed, tmp_path):
+    path = tmp_path / "checkpoints" / SQUEEZENET
+    path.parent.mkdir()
+    good = (squeezed / "checkpoints" / SQUEEZENET).read_bytes()
+    if kind == "other network":
+        torch.save(torchvision.models.resnet18().state_dict(), path)
+    elif kind == "code":
+        torch.save({"weights": Path}, path)  # weights_only refuses to import what it names
+    elif kind == "half a file":
+        path.write_bytes(good[: len(good) // 2])
+    elif kind == "text":
+        path.write_text("not found")
+    elif kind == "list":
+        torch.save([1, 2], path)
+    else:
+        state = torch.load(io.BytesIO(good), weights_only=True)
+        state["features.0.bias"][3] = torch.nan
+        torch.save(state, path)
+    message = "not finite, the first in features.0.bias" if kind == "nan" else "of squeezenet1_1"
+    with pytest.raises(ValueError, match=message) as error:
+        squeezenet1_1_features(tmp_path)
+    assert str(path) in str(error.value)
 
 
 # --- Residual networks for CIFAR ---------------------------------------------------------------

@@ -41,7 +41,7 @@ profiles = {
     "full": {
         "data": {"CUB-50": ["MobileNetV2", "SqueezeNet"], "Tiny-ImageNet": ["MobileNetV2", "SqueezeNet"]},
         "heads": ["softmax", "softmax_adam", "softmax_skewed", "pc_softmax_skewed"],
-        "windows": [3, 4], "thresholds": 100, "seeds": 3, "epochs": 30, "jobs": 2,
+        "windows": [3, 4], "thresholds": 50, "seeds": 3, "epochs": 30, "jobs": 2,
         "batches": {"CUB-50": [30, 128], "Tiny-ImageNet": [640, 1280]},
     },
 }  # fmt: skip
@@ -66,7 +66,7 @@ from matplotlib.patches import Rectangle
 from softmi import adjust_logits, audit, box_iou, boxes_from_score_maps, mutual_information, wsol
 from softmi import cam as cam_module
 from softmi import localization as localization_module
-from softmi.datasets import CUB, TinyImageNet, digit_scenes, misread_boxes
+from softmi.datasets import CUB, TinyImageNet, digit_scenes, first_per_class, misread_boxes
 from softmi.features import extract_feature_maps
 from softmi.figures import colour, use_style
 from softmi.models import GAPNet, mobilenet_v2_features, squeezenet1_1_features
@@ -213,7 +213,7 @@ assert audit.unclamped_iou(a, together) == box_iou(a, together, inclusive=True)
 # %%
 GEOMETRIES = ["none"] + [f"{k}_{w}" for k in ("padded", "blur", "shrink") for w in settings["windows"]]
 GRID_HEADS = settings["heads"]
-CELLS = [(name, geometry) for name in CONTRASTS for geometry in GEOMETRIES]
+MAIN = [g for g in GEOMETRIES if not g.startswith("blur")]  # what further seeds of the main head have
 NAMES = dict(zip(CONTRASTS, ["CAM", "infoCAM", "infoCAM+", "1 rival", "3 rivals"], strict=True))
 
 
@@ -222,7 +222,7 @@ def task_of(source, kind, rate, seed):
     learn = source["learn"]
     head, _, prior = wsol.train_head(source["pooled"][learn], source["targets"][learn], kind,
                                      rate=rate, seed=seed, epochs=settings["epochs"], device=device)  # fmt: skip
-    seen = ~learn
+    seen = source["held"] | source["test"]
     logits, targets = predict_logits(head, source["pooled"][seen]), source["targets"][seen]
     if not kind.prior_corrected:
         logits = adjust_logits(logits.double(), train_prior=prior)
@@ -255,14 +255,15 @@ def source_of(data, backbone):
             features = torch.cat([net.features(part) for part in images.split(100)])
         number = torch.arange(len(images))
         learn, held = number < len(train), (number >= len(train)) & (number % 2 == 0)
+        test = ~learn & ~held
         boxes, size, checksums = torch.cat([train.boxes, scenes.boxes]), 64, {}
     else:
         load = {"CUB-50": load_birds, "Tiny-ImageNet": load_tiny}[data]
-        features, targets, boxes, learn, held, size, checksums = load(backbone)
+        features, targets, boxes, learn, held, test, size, checksums = load(backbone)
     pooled = torch.cat([torch.as_tensor(np.asarray(features[i : i + 500])).float().mean((2, 3))
                         for i in range(0, len(targets), 500)])  # fmt: skip
     return {"features": features, "pooled": pooled, "targets": targets, "boxes": boxes,
-            "learn": learn, "held": held, "size": size, "checksums": checksums}  # fmt: skip
+            "learn": learn, "held": held, "test": test, "size": size, "checksums": checksums}  # fmt: skip
 
 
 # %% tags=["hide-input"]
@@ -310,8 +311,9 @@ def measure(source, head_name, rate, seed, everything):
     """One head through the whole grid."""
     kind, thresholds = HEADS[head_name], settings["thresholds"]
     head, task = task_of(source, kind, rate, seed)
-    judged = Parallel(n_jobs=settings["jobs"])(delayed(judge)(task, *cell, thresholds) for cell in CELLS)
-    record = {"cells": {f"{n} {g}": found for (n, g), found in zip(CELLS, judged, strict=True)}}
+    cells = [(n, g) for n in CONTRASTS for g in (GEOMETRIES if seed == seeds[0] else MAIN)]
+    judged = Parallel(n_jobs=settings["jobs"])(delayed(judge)(task, *cell, thresholds) for cell in cells)
+    record = {"cells": {f"{n} {g}": found for (n, g), found in zip(cells, judged, strict=True)}}
     record |= {"head": describe(source, task, head, kind)}
     if everything:  # the main head of the first seed
         record["controls"] = controls(task, thresholds)
@@ -330,7 +332,7 @@ def measure(source, head_name, rate, seed, everything):
 # ## The run
 #
 # The rate of each optimiser is chosen by the cross-entropy of the images put aside, once for each network and data set; the other heads take it as it is.
-# The main head, softmax with SGD, has all seeds; the others have the first.
+# The main head, softmax with SGD, has all seeds (for blur alone, the first); the other heads have the first.
 
 # %% tags=["hide-input"]
 CACHE = project_root() / "_build" / "full" / NAME
@@ -347,7 +349,7 @@ def kept(name, made_by, compute):
 def run(data, backbone):
     """All heads of one network on one data set."""
     source = source_of(data, backbone)
-    learn, held = source["learn"], source["held"]
+    learn, held, test = source["learn"], source["held"], source["test"]
     made_by = {"settings": settings, "data": source["checksums"]}
     label = f"{data}-{backbone}".replace(" ", "-")
 
@@ -366,7 +368,6 @@ def run(data, backbone):
                 f"{label}-{name}-{s}", made_by | {"rate": rate, "seed": s},
                 lambda n=name, r=rate, s=s, e=everything: measure(source, n, r, s, e),
             )  # fmt: skip
-    test = ~learn & ~held
     return {"records": records, "rates": rates, "checksums": source["checksums"], "size": source["size"],
             "targets": source["targets"][test], "boxes": source["boxes"][test],
             "held_boxes": source["boxes"][held],
@@ -375,8 +376,16 @@ def run(data, backbone):
 
 # %% tags=["hide-input"]
 def hits_of(ran, head, cell):
-    """Right or not, image by image: the mean over the seeds of a head."""
-    return torch.stack([r["cells"][cell]["hits"] for (n, _), r in ran["records"].items() if n == head]).double().mean(0)
+    """Right or not, image by image: the mean over the seeds that have the cell."""
+    records = [r["cells"] for (n, _), r in ran["records"].items() if n == head]
+    return torch.stack([cells[cell]["hits"] for cells in records if cell in cells]).double().mean(0)
+
+
+def difference(ran, head, cell, other, groups=None):
+    """Paired by image, over the seeds that have both cells, with its interval."""
+    records = [r["cells"] for (n, _), r in ran["records"].items() if n == head]
+    found = [cells[cell]["hits"].double() - cells[other]["hits"].double() for cells in records if cell in cells]
+    return bootstrap_interval(torch.stack(found).mean(0).numpy(), groups)
 
 
 def cells_of(ran, head):
@@ -384,16 +393,17 @@ def cells_of(ran, head):
     found = {}
     for name in CONTRASTS:
         for geometry in GEOMETRIES:
-            records = [r["cells"][f"{name} {geometry}"] for (n, _), r in ran["records"].items() if n == head]
+            cell = f"{name} {geometry}"
+            records = [r["cells"][cell] for (n, _), r in ran["records"].items() if n == head and cell in r["cells"]]
             hits = hits_of(ran, head, f"{name} {geometry}")
-            over_cam = (hits - hits_of(ran, head, f"cam {geometry}")).numpy()
-            by_classes = bootstrap_interval(over_cam, ran["targets"].numpy())
+            over_cam = difference(ran, head, cell, f"cam {geometry}")
+            by_classes = difference(ran, head, cell, f"cam {geometry}", ran["targets"].numpy())
             entry = {k: float(np.mean([r[k] for r in records]))
                      for k in ("top1", "held_out", "max_box_acc", "per_image", "fixed", "threshold")}  # fmt: skip
             entry["gt_known"] = bootstrap_interval(hits.numpy())
-            entry["minus_cam"] = bootstrap_interval(over_cam) | {
+            entry["minus_cam"] = over_cam | {
                 "low_classes": by_classes["low"], "high_classes": by_classes["high"]}  # fmt: skip
-            entry["minus_no_window"] = bootstrap_interval((hits - hits_of(ran, head, f"{name} none")).numpy())
+            entry["minus_no_window"] = difference(ran, head, cell, f"{name} none")
             found.setdefault(name, {})[geometry] = entry
     return found
 
@@ -501,14 +511,18 @@ def load_birds(backbone):
     features = stored_features(cub, backbone)
     train = F.one_hot(cub.targets) * cub.is_train[:, None]
     held = cub.is_train & ((train.cumsum(0) * train).sum(1) % 5 == 0)
-    return features, cub.targets, cub.boxes, cub.is_train & ~held, held, cub.size, checksums_of(cub, backbone)
+    return features, cub.targets, cub.boxes, cub.is_train & ~held, held, ~cub.is_train, cub.size, checksums_of(cub, backbone)
 
 
 def load_tiny(backbone):
-    """Tiny-ImageNet: the first 75 train images of a class, and the authors' 5,000 and 5,000."""
+    """Tiny-ImageNet: 75 train images of a class; of the authors' division, five that choose, 25 that test."""
     tiny = TinyImageNet(train_per_class=75, size=128, division="authors")
     features = stored_features(tiny, backbone)
-    return features, tiny.targets, tiny.boxes / 2, tiny.is_train, tiny.is_held, 64, checksums_of(tiny, backbone)
+    held = torch.zeros(len(tiny), dtype=torch.bool)
+    chosen = tiny.is_held.nonzero()[:, 0]
+    held[chosen[first_per_class(tiny.targets[chosen], [5] * tiny.classes)]] = True
+    test = ~(tiny.is_train | tiny.is_held)
+    return features, tiny.targets, tiny.boxes / 2, tiny.is_train, held, test, 64, checksums_of(tiny, backbone)
 
 
 BACKBONES = {"MobileNetV2": mobilenet_v2_features, "SqueezeNet": squeezenet1_1_features}

@@ -63,8 +63,8 @@ from joblib import Parallel, delayed
 from matplotlib.patches import Rectangle
 from torch import nn
 
+import softmi.boxes
 import softmi.cam
-import softmi.localization
 import softmi.wsol
 from softmi import (
     LocalizationAccuracy,
@@ -798,7 +798,7 @@ else:
     began = time.perf_counter()
     made_by = {
         "settings": settings, "data": data, "backbone": backbone.checksum,
-        "code": code_digest(softmi.cam, softmi.localization, softmi.wsol, evaluate, baselines, measure, nats,
+        "code": code_digest(softmi.boxes, softmi.cam, softmi.wsol, evaluate, baselines, measure, nats,
                             describe, measure_birds, mirror, pictures),
     }  # fmt: skip
     records = [

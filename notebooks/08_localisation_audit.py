@@ -64,8 +64,8 @@ from joblib import Parallel, delayed
 from matplotlib.patches import Rectangle
 
 from softmi import adjust_logits, audit, box_iou, boxes_from_score_maps, mutual_information, wsol
+from softmi import boxes as boxes_module
 from softmi import cam as cam_module
-from softmi import localization as localization_module
 from softmi.datasets import CUB, TinyImageNet, digit_scenes, first_per_class, misread_boxes
 from softmi.features import extract_feature_maps
 from softmi.figures import colour, use_style
@@ -336,7 +336,7 @@ def measure(source, head_name, rate, seed, everything):
 
 # %% tags=["hide-input"]
 CACHE = project_root() / "_build" / "full" / NAME
-CODE = code_digest(wsol, cam_module, localization_module, fit, task_of, describe, controls, measure)
+CODE = code_digest(wsol, cam_module, boxes_module, fit, task_of, describe, controls, measure)
 
 
 def kept(name, made_by, compute):

@@ -17,9 +17,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torchvision.transforms.functional import center_crop
 
+from softmi.boxes import ious_over_thresholds
 from softmi.cam import class_activation_map, window_sum
 from softmi.datasets import first_per_class
-from softmi.localization import ious_over_thresholds
 from softmi.losses import PCSoftmaxLoss
 from softmi.training import TensorBatches, fit, predict_logits, seed_everything
 
@@ -294,13 +294,17 @@ class Task:
         thresholds: int,
         *,
         multi: bool = False,
+        at_least: float = 0.0,
         batch_size: int = 100,
     ) -> Float[Tensor, "images thresholds"]:
-        """IoU of each map's box with the true one at each threshold, laid over the picture."""
+        """IoU of each map's box with the true one at each threshold, laid over the picture.
+
+        `at_least` as in :func:`softmi.ious_over_thresholds`.
+        """
         parts = torch.arange(len(self.targets)).split(batch_size)
         return torch.cat([
             ious_over_thresholds(place(self.maps[name][part], geometry, self.size),
-                                 self.boxes[part], thresholds, multi=multi)
+                                 self.boxes[part], thresholds, multi=multi, at_least=at_least)
             for part in parts
         ])  # fmt: skip
 
@@ -334,7 +338,7 @@ def judge(
         for each test image.
 
     """
-    right = task.ious(name, geometry, thresholds) >= iou
+    right = task.ious(name, geometry, thresholds, at_least=iou) >= iou
     held, test = task.splits
     chosen = int(right[held].sum(0).argmax())
     curve = right[test].double().mean(0)
@@ -362,7 +366,7 @@ def judge_v2(
     The mean over `ious` of the share of images with a contour whose box reaches the IoU; each IoU
     has its own threshold.
     """
-    overlap = task.ious(name, geometry, thresholds, multi=True)
+    overlap = task.ious(name, geometry, thresholds, multi=True, at_least=min(ious))
     held, test = task.splits
     honest, best = [], []
     for iou in ious:

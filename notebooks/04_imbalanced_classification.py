@@ -72,6 +72,7 @@ from softmi.datasets import data_root, digits, first_per_class, mnist, paper_mni
 from softmi.figures import colour, use_style
 from softmi.models import LeNet
 from softmi.results import (
+    format_points,
     load_result,
     markdown_table,
     paired_difference,
@@ -709,16 +710,10 @@ CONTRAST_NAMES = {
 }
 
 
-def in_points(difference):
-    low, mean, high = (100 * difference[key] for key in ("low", "mean", "high"))
-    word = "up" if low > 0 else "down" if high < 0 else "open"
-    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}] {word}".replace("-", "−")
-
-
 def difference_table(test):
     found = full[test]["differences"]
     rows = [
-        (name, *(in_points(found[key][m]) for m in MEASURES[:3]))
+        (name, *(format_points(found[key][m]) for m in MEASURES[:3]))
         for key, name in CONTRAST_NAMES.items()
     ]
     header = ("difference", "micro", "class mean", "at the training prior")
@@ -804,7 +799,7 @@ plt.show()
 # Averaged over all shares, in points:
 
 # %% tags=["remove-input", "nbval-check-output"]
-rows = [(LABELS[n], in_points(full["prior_curve"][n]["gain"])) for n in NETWORKS]
+rows = [(LABELS[n], format_points(full["prior_curve"][n]["gain"])) for n in NETWORKS]
 display(Markdown(markdown_table(("network", "moved to the test's prior − as trained"), rows)))
 
 # %% [markdown]

@@ -64,7 +64,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 
 import softmi
 from softmi import adjust_logits, balanced_class_weights, entropy, mutual_information
-from softmi import imbalance, longtail, losses, models
+from softmi import imbalance, longtail, losses, models, priors
 from softmi.datasets import (
     CUB,
     cifar10,
@@ -85,6 +85,7 @@ from softmi.longtail import LOSSES, RECIPES, carried_prior, train_network
 from softmi.metrics import group_accuracies
 from softmi.models import mobilenet_v2_features
 from softmi.results import (
+    format_points,
     load_claims,
     load_result,
     markdown_table,
@@ -250,7 +251,7 @@ CACHE = project_root() / "_build" / "full" / NAME
 # PC-softmax with another tau is trained for the curve alone.
 TRAINED = {name: [*LOSSES, *(f"tau={tau:g}" for tau in S["taus"].get(name, []))] for name in names}
 CODE = code_digest(longtail.train_network, longtail.network_of, longtail.loss_of, softmi.fit,
-                   softmi.training.CropsAndFlips, losses, imbalance, models)  # fmt: skip
+                   softmi.training.CropsAndFlips, losses, priors, imbalance, models)  # fmt: skip
 
 
 def data_digest(name):
@@ -744,16 +745,10 @@ CONTRASTS = {
 }
 
 
-def in_points(difference):
-    low, mean, high = (100 * difference[key] for key in ("low", "mean", "high"))
-    word = "up" if low > 0 else "down" if high < 0 else "open"
-    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}] {word}".replace("-", "−")
-
-
 def difference_table(found):
     measures = [m for m in ("micro", "class_mean", "at_training_prior", "few") if m in found["differences"]["pc_minus_softmax"]]
     rows = [
-        (text, *(in_points(found["differences"][key][m]) for m in measures))
+        (text, *(format_points(found["differences"][key][m]) for m in measures))
         for key, text in CONTRASTS.items()
     ]
     return markdown_table(("difference", *(NAMES[m] for m in measures)), rows)

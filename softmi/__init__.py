@@ -55,15 +55,13 @@ from softmi.localization import (
 )
 from softmi.losses import (
     PCSoftmaxLoss,
-    adjust_logits,
     balanced_softmax_cross_entropy,
-    fold_prior,
     logit_adjusted_cross_entropy,
     pc_cross_entropy,
     pc_log_softmax,
     pc_softmax,
-    unfold_prior,
 )
+from softmi.priors import adjust_logits, fold_prior, unfold_prior
 from softmi.synthetic import (
     DiscreteJoint,
     GaussianClasses,

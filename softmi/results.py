@@ -434,6 +434,24 @@ def format_number(ours: Any, decimals: int = 3) -> str:
     return f"{fixed(ours['mean'])} ± {fixed(ours['sd'])} (n = {ours['n']})"
 
 
+def format_points(difference: Mapping[str, Any]) -> str:
+    """Write a difference of shares in percentage points with its interval, and its sign in a word.
+
+    The word is "up" or "down" where the whole interval lies on one side of zero, else "open".
+
+    Args:
+        difference: `mean`, `low` and `high` as shares of one, as :func:`paired_difference` gives.
+
+    Example:
+        >>> format_points({"mean": 0.012, "low": 0.005, "high": 0.019})
+        '+1.20 [+0.50, +1.90] up'
+
+    """
+    low, mean, high = (100 * difference[key] for key in ("low", "mean", "high"))
+    word = "up" if low > 0 else "down" if high < 0 else "open"
+    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}] {word}".replace("-", "−")
+
+
 def expectation(claim: Claim) -> str:
     """Write what a claim's check asks for."""
     check = claim.check

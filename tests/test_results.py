@@ -21,6 +21,7 @@ from softmi.results import (
     claims_table,
     expectation,
     format_number,
+    format_points,
     interval,
     judge,
     load_claims,
@@ -440,6 +441,21 @@ def test_a_wrong_entry_is_refused_with_its_id_and_what_is_wrong(change, message,
 )
 def test_numbers_are_written_with_their_spread(value, decimals, text):
     assert format_number(value, decimals) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "mean", "high", "text"),
+    [
+        (0.005, 0.012, 0.019, "+1.20 [+0.50, +1.90] up"),
+        (-0.019, -0.012, -0.005, "−1.20 [−1.90, −0.50] down"),
+        (-0.005, 0.012, 0.029, "+1.20 [−0.50, +2.90] open"),
+        (0.0, 0.01, 0.02, "+1.00 [+0.00, +2.00] open"),  # zero itself is not excluded
+    ],
+)
+def test_differences_are_written_in_points_with_the_side_of_zero_that_they_lie_on(
+    low, mean, high, text
+):
+    assert format_points({"mean": mean, "low": low, "high": high, "n": 5}) == text
 
 
 @pytest.mark.parametrize(

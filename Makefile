@@ -46,7 +46,7 @@ book: $(READY) ## run the notebooks that are out of date, then build the book
 	@echo "Book: $(CURDIR)/_build/html/index.html"
 
 test: $(READY) ## check everything: library, claims, notebooks and their outputs
-	$(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+	$(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder -rs
 	@echo "Tests: passed"
 
 notebooks: $(READY) ## run all notebooks anew in the smoke profile (NB=05 for one)

@@ -1,13 +1,16 @@
 """Write what the book's prose pages include: `python -m tools.build_pages [--readme]`.
 
-Everything here is a function of claims.yml, results/*.json, CITATION.cff and the bibliography, so
-that no number of the book's first page, its scoreboard or the README comes from a keyboard.
+Everything here is a function of claims.yml, results/*.json, CITATION.cff, the bibliography
+and the address in _config.yml, so that no number of the book's first page, its scoreboard or the
+README comes from a keyboard.
 
 book/_generated/headline.md    the picture, the verdict counts and the table of headline claims
 book/_generated/headline-*.svg the picture of the first page, in a light and a dark version
 book/_generated/scoreboard.md  every claim, by chapter, with reasons and provenance
 book/_generated/scoreboard.*   the same as .csv and .json, to download
 book/_generated/cost.md        time, hardware and seeds of each full run
+book/_generated/colab.md       the cell that readies a notebook on Colab
+book/_generated/clone.md       the commands that bring the book to a machine
 book/_generated/citation.md    BibTeX of this book and of the papers that it examines
 README.md                      the table between its two markers, with --readme
 """
@@ -131,6 +134,28 @@ def citation_page() -> str:
     )
 
 
+def repository() -> str:
+    """Return the address of the repository: _config.yml is where it is set."""
+    return yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+
+
+COLAB = """\
+```python
+import os, subprocess, sys
+subprocess.run(["git", "clone", "--depth", "1", "{url}", "softmi"], check=True)
+subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "./softmi"], check=True)
+os.chdir("softmi/notebooks")
+```
+"""
+CLONE = """\
+```sh
+git clone {url} softmi && cd softmi
+make book    # runs what is out of date and builds the book
+make test    # checks the library, the notebooks and every claim
+```
+"""
+
+
 def readme_with_results(text: str, judgements: Sequence[Judgement]) -> str:
     """Return the README with its table of results brought up to date."""
     start, end = README_MARKERS
@@ -154,6 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "scoreboard.json": scoreboard_json(judgements),
         "cost.md": cost_page(),
         "citation.md": citation_page(),
+        "colab.md": COLAB.format(url=repository()),
+        "clone.md": CLONE.format(url=repository()),
     }
     for name, text in pages.items():
         (GENERATED / name).write_text(text, encoding="utf-8")

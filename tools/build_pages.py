@@ -26,6 +26,7 @@ from softmi.results import Judgement, judge, load_claims, load_result, markdown_
 from tools.headline_figure import alternative_text, caption, headline_figure
 from tools.scoreboard import (
     ROOT,
+    card_table,
     chapter_titles,
     command,
     count_sentence,
@@ -63,13 +64,16 @@ def headline_rows(judgements: Sequence[Judgement], link: str) -> list[tuple[str,
 def headline_page(judgements: Sequence[Judgement]) -> str:
     """Return what the first page includes."""
     known = {j.claim.id: j for j in judgements}
-    parts = [
-        f"```{{figure}} _generated/headline-{mode}.svg\n:figclass: only-{mode}\n"
-        f":alt: {alternative_text(known)}\n\n{caption(known)}\n```\n"
+    pictures = [
+        f"```{{image}} _generated/headline-{mode}.svg\n:class: only-{mode}\n:align: center\n"
+        f":alt: {alternative_text(known)}\n```\n"
         for mode in ("light", "dark")
     ]
-    table = markdown_table(HEADER, headline_rows(judgements, "../notebooks/{}.ipynb"))
-    return "\n".join([*parts, f"{count_sentence(judgements)}\n\n{table}\n"])
+    rows = headline_rows(judgements, "../notebooks/{}.ipynb")
+    return "\n".join(
+        [*pictures, caption(known), "", count_sentence(judgements), "",
+         *card_table(HEADER, rows, (45, 10, 22, 16, 7), "headline")]
+    )  # fmt: skip
 
 
 def full_runs() -> list[tuple[str, list[str], dict[str, Any]]]:
@@ -88,25 +92,27 @@ def cost_page() -> str:
     runs, titles = full_runs(), chapter_titles()
     rows = [
         (
-            f"[{slug[:2]}](../notebooks/{slug}.ipynb)",
+            f"[{slug[:2]}](../notebooks/{slug}.ipynb)"
+            f"{files[0].removeprefix(slug).removesuffix('.json').replace('_', ' ')}",
             duration(p["seconds"]),
             shown_seeds(p["seeds"]),
             p["device"],
-            f"torch {p['versions']['torch']}, Python {p['versions']['python']}",
             p["date"],
             f"`{p['commit'][:10]}`",
             f"`{command(slug)}`",
-            ", ".join(f"`{name}`" for name in files),
         )
         for slug, files, p in runs
     ]
-    header = ("chapter", "time", "seeds", "hardware", "software", "date", "commit",
-              "run again", "files in `results/`")  # fmt: skip
+    header = ("chapter", "time", "seeds", "hardware", "date", "commit", "run again")
     total = duration(sum(p["seconds"] for _, _, p in runs))
-    devices = sorted({p["device"] for _, _, p in runs})
+    machines = " and ".join(sorted({p["device"] for _, _, p in runs}))
+    versions = {
+        f"Python {v['python']}, torch {v['torch']}" for v in (p["versions"] for *_, p in runs)
+    }
     return (
         f"**{total}** in all, for {len(runs)} full runs of {len(titles)} chapters, "
-        f"on {' and '.join(devices)}.\n\n{markdown_table(header, rows)}\n"
+        f"on {machines}, with {' and '.join(sorted(versions))}.\n\n"
+        f"{markdown_table(header, rows)}\n"
     )
 
 

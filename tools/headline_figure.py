@@ -21,18 +21,18 @@ PANELS: tuple[tuple[str, float, Mapping[str, str]], ...] = (
         1,
         {
             "synthetic-pc-softmax": "PC-softmax, worst of 8 tasks",
-            "synthetic-softmax-entropy": "softmax + H(Y), worst of 8 tasks",
+            "synthetic-softmax-entropy": "softmax + H(Y), likewise",
             "limits-random-labels-cross-fitted": "labels that mean nothing",
-            "log-m-over-counts": "softmax + log M is a lower bound",
+            "log-m-over-counts": "softmax + log M below truth",
         },
     ),
     (
         "Does it help rare classes? Class mean, points",
         100,
         {
-            "pc-raises-class-mean": "PC-softmax − softmax, MNIST",
-            "lt-pc-class-mean": "PC-softmax − softmax, CIFAR-10-LT",
-            "posthoc-equals-pc": "PC-softmax = post-hoc, MNIST",
+            "pc-raises-class-mean": "PC − softmax, MNIST",
+            "lt-pc-class-mean": "PC − softmax, CIFAR-10-LT",
+            "posthoc-equals-pc": "PC = post-hoc, MNIST",
         },
     ),
     (
@@ -50,7 +50,7 @@ PANELS: tuple[tuple[str, float, Mapping[str, str]], ...] = (
         "The paper's own numbers, per cent",
         100,
         {
-            "cub-pc-micro": "PC-softmax, CUB; ours: MNIST",
+            "cub-pc-micro": "PC, CUB; ours: MNIST",
             "cub-infocam-top1": "infoCAM+, CUB; ours: CUB-50",
         },
     ),
@@ -71,14 +71,17 @@ def headline_figure(path: Path, judgements: Mapping[str, Judgement], *, dark: bo
         plt.rcParams[key] = ink
     heights = [len(claims) for _, _, claims in PANELS]
     figure, panels = plt.subplots(
-        len(PANELS), figsize=(6.4, 0.3 * sum(heights) + 0.6 * len(PANELS)), height_ratios=heights
+        len(PANELS), figsize=(5.4, 0.3 * sum(heights) + 0.6 * len(PANELS)), height_ratios=heights
     )
     for axes, (title, factor, claims) in zip(panels, PANELS, strict=True):
         rows = [judgements[claim] for claim in claims]
         axes.set_xlim(limits(rows, factor))
         for row, judgement in enumerate(rows):
             draw_claim(axes, -row, judgement, factor, COLOURS[dark][judgement.verdict], ink)
-        axes.set_title(title, fontsize=11, fontweight="bold")
+        axes.annotate(
+            title, (0, 1), xycoords=("figure fraction", "axes fraction"), xytext=(4, 5),
+            textcoords="offset points", fontsize=11, fontweight="bold",
+        )  # fmt: skip
         axes.set_yticks([-row for row in range(len(rows))], list(claims.values()), fontsize=10)
         axes.set_ylim(0.5 - len(rows), 0.5)
         axes.tick_params(axis="x", labelsize=9, pad=0)
@@ -132,7 +135,7 @@ def caption(judgements: Mapping[str, Judgement]) -> str:
     marks = ", ".join(f"{MARKS[v]} {v} ({counts[v]})" for v in VERDICTS if counts[v])
     return (
         "Ours as a dot with its 95 % interval, often narrower than the dot; grey is where the "
-        f"claim wants it; diamonds are the paper's own numbers.\n{marks}."
+        f"claim wants it; diamonds are the paper's own numbers; PC is PC-softmax.\n{marks}."
     )
 
 

@@ -137,41 +137,48 @@ def scoreboard_csv(judgements: Sequence[Judgement]) -> str:
 # --- For readers ------------------------------------------------------------------------------
 
 
+def card_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int], name: str
+) -> list[str]:
+    """Return a table of class `name`, which the style sheet turns into cards on a phone.
+
+    A cell may hold several paragraphs; `widths` are in per cent.
+    """
+    lines = [":::{list-table}", ":header-rows: 1", f":widths: {' '.join(map(str, widths))}",
+             f":class: claims {name}", ""]  # fmt: skip
+    for row in (header, *rows):
+        for column, cell in enumerate(row):
+            first, *more = cell.splitlines()
+            lines.append(f"{'  ' if column else '* '}- {first}")
+            lines += [f"    {line}".rstrip() for line in more]
+    return [*lines, ":::", ""]
+
+
 def scoreboard_page(judgements: Sequence[Judgement]) -> str:
     """Return every claim, chapter by chapter, its evidence folded under it."""
+    header = ("claim", "paper", "its number", "asked for", "ours", "verdict")
     lines = [count_sentence(judgements), ""]
     for slug, title in chapter_titles().items():
         lines += [f"## {slug[:2]} · [{title}](../notebooks/{slug}.ipynb)", ""]
-        lines += [":::{list-table}", ":header-rows: 1", ":class: scoreboard", ""]
-        for name in ("* - claim", "  - paper", "  - its number", "  - asked for", "  - ours"):
-            lines.append(name)
-        lines.append("  - verdict")
-        for judgement in judgements:
-            if judgement.claim.notebook == slug:
-                lines += table_row(judgement)
-        lines += [":::", ""]
+        rows = [table_row(j) for j in judgements if j.claim.notebook == slug]
+        lines += card_table(header, rows, (35, 13, 9, 14, 15, 14), "scoreboard")
     return "\n".join(lines)
 
 
-def table_row(judgement: Judgement) -> list[str]:
-    """One claim as an item of a list-table; filters read the second and the last cell."""
+def table_row(judgement: Judgement) -> tuple[str, ...]:
+    """One claim; the filters read the second and the last cell."""
     claim = judgement.claim
-    evidence = [*why(judgement), "", run_sentence(judgement)]
-    return [
-        f"* - [{claim.statement}]{{#claim-{claim.id}}}",
-        "",
-        "    <details><summary>Why, and the run behind it</summary>",
-        "",
-        *(f"    {line}".rstrip() for line in evidence),
-        "",
-        "    </details>",
-        "",
-        f"  - {{cite:t}}`{claim.paper}`",
-        f"  - {paper_number(judgement)}",
-        f"  - {expectation(claim)}",
-        f"  - {our_number(judgement)}",
-        f"  - **{verdict(judgement)}**",
-    ]
+    evidence = "\n".join([*why(judgement), "", run_sentence(judgement)])
+    return (
+        f"[{claim.statement}]{{#claim-{claim.id}}}\n\n"
+        "<details><summary>Why, and the run behind it</summary>\n\n"
+        f"{evidence}\n\n</details>\n",
+        f"{{cite:t}}`{claim.paper}`",
+        paper_number(judgement),
+        expectation(claim),
+        our_number(judgement),
+        f"**{verdict(judgement)}**",
+    )
 
 
 def why(judgement: Judgement) -> list[str]:

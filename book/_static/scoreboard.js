@@ -60,7 +60,6 @@ document.addEventListener("DOMContentLoaded", () => {
       const section = table.closest("section");
       section.hidden = !section.querySelector("table.scoreboard tbody tr:not([hidden])");
     }
-    all.disabled = !paper.value && !verdict.value;
     count.textContent = `${shown} of ${rows.length} claims`;
   }
 

@@ -340,7 +340,7 @@ def test_the_worked_example_adds_a_paper_a_chapter_and_a_claim(tmp_path):
     for name, text in blocks.items():
         path = clone / name
         if name == "_toc.yml":
-            last = "      - file: notebooks/05_infocam\n"
+            *_, last = re.findall(r"^ *- file: notebooks/\w+\n", path.read_text(), re.MULTILINE)
             path.write_text(path.read_text().replace(last, last + text))
         elif name != "in a shell":
             path.write_text((path.read_text() if path.exists() else "") + text)

@@ -93,9 +93,10 @@ def test_ledger_holds_at_least_twenty_claims():
 def test_scoreboard_prints_every_claim_with_its_computed_verdict(judgements):
     page = build_pages.scoreboard_page(list(judgements.values()))
     for claim in CLAIMS:
-        rows = [line for line in page.splitlines() if line.startswith(f"| {claim.statement} |")]
-        assert len(rows) == 1, f"claim {claim.id}: {len(rows)} rows in the scoreboard"
-        assert judgements[claim.id].verdict in rows[0]
+        cells = page.split(f"* - [{claim.statement}]{{#claim-{claim.id}}}\n")[1:]
+        assert len(cells) == 1, f"claim {claim.id}: {len(cells)} rows in the scoreboard"
+        row = cells[0].split("\n* - ")[0]
+        assert f"- **{build_pages.verdict(judgements[claim.id])}**" in row
 
 
 def test_readme_table_is_what_the_results_say(judgements):

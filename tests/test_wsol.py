@@ -64,11 +64,14 @@ def test_skewed_classes_keep_a_third_of_every_second_class(features):
 
 def test_the_same_seed_trains_the_same_head(features):
     maps, targets = features
-    run = lambda seed: (
-        wsol.train_head(  # noqa: E731
-            maps.mean((2, 3)), targets, HEADS["softmax_adam"], rate=1e-3, seed=seed, epochs=2
-        )[0].weight
-    )
+
+    def run(seed):
+        kind = HEADS["softmax_adam"]
+        head, *_ = wsol.train_head(
+            maps.mean((2, 3)), targets, kind, rate=1e-3, seed=seed, epochs=2
+        )
+        return head.weight
+
     assert torch.equal(run(3), run(3))
     assert not torch.equal(run(3), run(4))
 

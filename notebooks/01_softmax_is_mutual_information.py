@@ -249,7 +249,7 @@ for bounds in curves.values():
     assert max(bounds) <= truth + 1e-12  # a lower bound at every step
     assert truth - bounds[-1] < 0.05 * truth
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three curves against training steps. Softmax with H(Y) and PC-softmax rise from below to the dashed line of the true mutual information and stay under it; softmax with log M starts higher and ends above the line."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three curves against training steps. Softmax with H(Y) and PC-softmax rise from below to the dashed line of the true mutual information and stay under it; softmax with log M lies above softmax with H(Y) throughout and ends above the line."}}
 figure, axes = plt.subplots()
 steps = np.arange(1, settings["steps"] + 1)
 curves["softmax + log M"] = [b + over_count for b in curves["softmax + H(Y)"]]

@@ -1075,4 +1075,4 @@ rows = [
 display(Markdown(markdown_table(("full run", ""), rows)))
 
 # %% [markdown]
-# Next: the scoreboard, with every claim of every chapter.
+# Next: the same question on more data and networks, and what the original evaluation measured: chapter 08.

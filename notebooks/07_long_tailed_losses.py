@@ -124,8 +124,8 @@ display(Markdown(markdown_table(header, rows)))
 #
 # *The score.* Give the common classes their advantage openly, as a term that is added during training and left away afterwards (PC-softmax), or subtract it from an ordinary network ({term}`post-hoc <post-hoc correction>`).
 #
-# The third is the only one that says what the scores mean: logarithms of probabilities, with a prior that is known.
-# So they can be moved to any test, and information can be read from them.
+# The third says openly what the scores mean: logarithms of probabilities, with a prior that is known.
+# So they can be moved to any test by adding a term, and information can be read from them.
 
 # %% [markdown]
 # ## The formula

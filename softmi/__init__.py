@@ -21,7 +21,8 @@ focal loss, class-balanced weights, LDAM-DRW           :class:`FocalLoss`, :clas
 post-hoc logit adjustment, post-compensated softmax    :func:`adjust_logits`
 the synthetic task                                     :class:`GaussianClasses`
 a label-noise channel over images                      :class:`LabelNoise`
-CAM, infoCAM, infoCAM+, Finer-CAM's contrast            :func:`class_activation_map`
+CAM, infoCAM, infoCAM+, Finer-CAM's contrast            :class:`ActivationMaps`,
+                                                       :func:`class_activation_map`
 the region R of infoCAM (window sum)                   :func:`window_sum`
 box of a map, IoU                                      :func:`boxes_from_score_maps`,
                                                        :func:`box_iou`
@@ -30,6 +31,7 @@ MaxBoxAcc, MaxBoxAccV2                                 :class:`MaxBoxAccuracy`
 =====================================================  ==========================================
 """
 
+from softmi.activation_maps import ActivationMaps
 from softmi.cam import class_activation_map, contrast_weights, window_sum
 from softmi.estimators import SoftmaxMutualInformation
 from softmi.imbalance import (
@@ -76,6 +78,7 @@ from softmi.training import fit
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActivationMaps",
     "DiscreteJoint",
     "FocalLoss",
     "GaussianClasses",

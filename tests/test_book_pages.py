@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import yaml
+from prose import as_shown
 from pybtex.database import parse_string
 
 from softmi.results import judge, load_claims, load_result
@@ -240,8 +241,7 @@ def prose(name: str) -> str:
     text = (ROOT / name).read_text()
     text = re.sub(r"<!-- results.*?<!-- end of results -->", "", text, flags=re.DOTALL)
     text = re.sub(r"^```.*?^```", comments, text, flags=re.DOTALL | re.MULTILINE)
-    text = re.sub(r"\{[a-z:]+\}`([^`<\n]*)[^`\n]*`", r"\1", text)  # roles show their text
-    return re.sub(r"`[^`\n]*`", "`code`", text)
+    return re.sub(r"`[^`\n]*`", "`code`", as_shown(text))
 
 
 PAGES = ["README.md", *(f"book/{page.name}" for page in sorted(BOOK.glob("*.md")))]

@@ -6,6 +6,7 @@ first page, its scoreboard or the README comes from a keyboard.
 book/_generated/headline.md    verdict counts in a sentence, and the table of headline claims
 book/_generated/headline.svg   the picture of the first page, in a light and a dark version
 book/_generated/scoreboard.md  every claim, by chapter, with reasons and provenance
+book/_generated/play-*         what book/play.md shows without JavaScript
 README.md                      the table between its two markers, with --readme
 """
 
@@ -33,6 +34,7 @@ from softmi.results import (
     lookup,
     markdown_table,
 )
+from tools import play_data
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATED = ROOT / "book" / "_generated"
@@ -213,6 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     (GENERATED / "scoreboard.md").write_text(scoreboard_page(judgements), encoding="utf-8")
     headline_figure(GENERATED / "headline-light.svg", dark=False)
     headline_figure(GENERATED / "headline-dark.svg", dark=True)
+    play_data.pictures(GENERATED)
     readme = ROOT / "README.md"
     updated = readme_with_results(readme.read_text(encoding="utf-8"), judgements)
     if chosen.readme:

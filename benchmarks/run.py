@@ -221,6 +221,7 @@ def main() -> None:
             compare_losses(1024, 1000),
             compare_losses(256, 21_841),
             *compare_training_steps(),
+            *compare_training_steps(side=224, rounds=5),
             compare_maps(),
             *compare_activation_maps(median_seconds),
             compare_box_accuracy(),

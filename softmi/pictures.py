@@ -306,8 +306,8 @@ class TinyImageNet:
         """Images and how they were prepared, for :func:`softmi.features.extract_feature_maps`."""
         sums = list(self.checksums.values())
         one = sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
-        cut = "" if self._train_per_class is None else f" {self._train_per_class} a class"
-        return f"Tiny-ImageNet {one}{cut} {self.size}"
+        # Another cut has another number of images, which is part of the cache's key by itself.
+        return f"Tiny-ImageNet {one} {self.size}"
 
     @classmethod
     def _is_packs(cls, path: Path) -> bool:

@@ -14,7 +14,7 @@ export JUPYTER_PLATFORM_DIRS = 1
 export PYDEVD_DISABLE_FILE_VALIDATION = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env book test notebooks full bench lint serve clean lock
+.PHONY: help env book test notebooks full claims pdf bench lint serve clean lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,7 +46,7 @@ book: $(READY) ## run the notebooks that are out of date, then build the book
 	@echo "Book: $(CURDIR)/_build/html/index.html"
 
 test: $(READY) ## check everything: library, claims, notebooks and their outputs
-	$(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+	$(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder -rs
 	@echo "Tests: passed"
 
 notebooks: $(READY) ## run all notebooks anew in the smoke profile (NB=05 for one)
@@ -56,6 +56,15 @@ notebooks: $(READY) ## run all notebooks anew in the smoke profile (NB=05 for on
 full: $(READY) ## run the notebooks on the full data under SOFTMI_DATA (NB=05 for one)
 	$(PY) -m tools.run_notebooks $(NB) --profile full --jobs $(JOBS)
 	@echo "Results: $(CURDIR)/results"
+
+claims: $(READY) ## bring the README's table up to date, then check claims and notebooks
+	$(PY) -m tools.build_pages --readme
+	$(PY) -m pytest tests/test_claims.py tests/test_notebooks.py -q
+
+pdf: $(READY) ## print the whole book with Chromium (CHROMIUM= names another)
+	$(PY) -m tools.build_pages
+	$(BOOK) build . --builder singlehtml -n -W --keep-going
+	$(PY) -m tools.print_book $(if $(CHROMIUM),--browser $(CHROMIUM))
 
 bench: $(READY) ## measure speed and accuracy beside other packages
 	$(PY) benchmarks/run.py

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from maps import compare_activation_maps
 from scipy import ndimage
 from torchvision.models import resnet18
 
@@ -209,12 +210,20 @@ def main() -> None:
     """Print the tables."""
     torch.manual_seed(0)
     rows = [
-        (name, f"{1000 * ours:.2f} ms", peer, f"{1000 * theirs:.2f} ms", f"{ours / theirs:.2f}")
+        (
+            name,
+            f"{1000 * ours:.2f} ms",
+            peer,
+            "" if theirs is None else f"{1000 * theirs:.2f} ms",
+            "" if theirs is None else f"{ours / theirs:.2f}",
+        )
         for name, peer, ours, theirs in (
             compare_losses(1024, 1000),
             compare_losses(256, 21_841),
             *compare_training_steps(),
+            *compare_training_steps(side=224, rounds=5),
             compare_maps(),
+            *compare_activation_maps(median_seconds),
             compare_box_accuracy(),
         )
     ]

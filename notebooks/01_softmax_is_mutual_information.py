@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Is softmax cross-entropy an estimator of mutual information?
 #
-# Yes: label entropy minus held-out cross-entropy is a lower bound on the information that an input carries about its label, and training closes the gap.
+# Yes: label {term}`entropy` minus held-out {term}`cross-entropy` is a lower bound on the information that an input carries about its label, and training closes the gap.
 # The bound holds for any class prior, balanced or not, as long as the constant is the entropy of the labels and not the logarithm of their number.
-# PC-softmax, the paper's form for skewed data, is the same bound written for logits that carry no prior.
+# {term}`PC-softmax`, the paper's form for skewed data, is the same bound written for {term}`logits <logit>` that carry no {term}`prior`.
 
 # %% tags=["remove-cell"]
 import time
@@ -44,7 +44,7 @@ started = time.perf_counter()
 display(Markdown(claims_table("01_softmax_is_mutual_information")))
 
 # %% [markdown]
-# Every row is computed from a result file, and so is its verdict; the rest of this page derives the rows one by one.
+# Every row is computed from a result file, and so is its {term}`verdict`; the rest of this page derives the rows one by one.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -62,9 +62,9 @@ generator = torch.Generator().manual_seed(seed)
 # ## The idea in plain words
 #
 # Someone draws a card, looks at it, and asks you to name its suit.
-# Before you see the card, four suits are possible, and naming the right one is worth $\log 4$ nats of surprise.
+# Before you see the card, four suits are possible, and naming the right one is worth $\log 4$ {term}`nats <nat>` of surprise.
 # After you see it, nothing is left to guess.
-# The difference between the surprise before and the surprise after is the *mutual information* between what you see and what you name.
+# The difference between the surprise before and the surprise after is the *{term}`mutual information`* between what you see and what you name.
 #
 # A classifier plays this game with images and labels.
 # The surprise before is the entropy of the labels, $H(Y)$.
@@ -82,7 +82,7 @@ generator = torch.Generator().manual_seed(seed)
 # $$
 # I(X;Y) = \underbrace{\mathbb{E} \log \frac{q(Y \mid X)}{\pi_Y}}_{H(Y) \,-\, \mathrm{CE}}
 # + \underbrace{\mathbb{E}_X \, \mathrm{KL}\bigl( p(\cdot \mid X) \,\|\, q(\cdot \mid X) \bigr)}_{\ge\, 0}
-# $$
+# $$ (eq-bound)
 #
 # The first term is what a test set can measure: the entropy of the labels minus the cross-entropy.
 # The second is never negative and vanishes exactly when the classifier gives the true posterior.
@@ -110,7 +110,7 @@ truth = joint.mutual_information().value
 logits = torch.randn(joint.table.shape, generator=generator, dtype=torch.float64)
 
 # %% [markdown]
-# In code, the summand of the first term is the *pointwise mutual information* of an input with a label.
+# In code, the summand of the first term is the *{term}`pointwise mutual information`* of an input with a label.
 
 # %%
 log_q = logits.log_softmax(dim=1)
@@ -138,7 +138,7 @@ assert abs(estimate.value - bound) < 4 * estimate.standard_error
 #
 # $$
 # s_y(x) = \frac{\exp f_y(x)}{\sum_k \pi_k \exp f_k(x)} \qquad \text{estimates} \qquad \frac{p(x, y)}{p(x)\, p(y)} .
-# $$
+# $$ (eq-pc-softmax)
 #
 # It is a ratio of densities and not a probability: it may exceed one, and what sums to one is $\sum_k \pi_k s_k$.
 # Put the true log-likelihoods in for $f$, and $\log s_y$ is the exact pointwise mutual information.
@@ -162,11 +162,11 @@ assert ratio.max() > 1
 # \log s_y(x) &= \log \mathrm{softmax}(f(x) + \log \pi)_y - \log \pi_y , \\
 # \mathbb{E} \log s_Y &= H(Y) - \mathrm{CE}(f + \log \pi) .
 # \end{aligned}
-# $$
+# $$ (eq-identity)
 #
 # The last term of the first line does not depend on the network.
 # So PC-softmax and plain cross-entropy on $f + \log \pi$ have the same gradient, the same minimisers, and from the same seed the same training run.
-# Ren et al. (2020) published this loss as balanced softmax, and Menon et al. (2021) as the logit-adjusted loss with $\tau = 1$: three names, one kernel.
+# Ren et al. (2020) published this loss as {term}`balanced softmax`, and Menon et al. (2021) as the {term}`logit-adjusted loss <logit adjustment>` with $\tau = 1$: three names, one kernel.
 
 
 # %%
@@ -202,7 +202,7 @@ assert torch.isclose(loss, -pmi[range(len(labels)), labels].mean(), rtol=1e-12)
 #
 # $$
 # \log M - H(Y) = \mathrm{KL}(\pi \,\|\, \text{uniform}) \ge 0 ,
-# $$
+# $$ (eq-over-count)
 #
 # whatever the network, and can lift a "lower bound" above the truth.
 # Here it does so for the best possible classifier.
@@ -249,7 +249,7 @@ for bounds in curves.values():
     assert max(bounds) <= truth + 1e-12  # a lower bound at every step
     assert truth - bounds[-1] < 0.05 * truth
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three curves against training steps. Softmax with H(Y) and PC-softmax rise from below to the dashed line of the true mutual information and stay under it; softmax with log M starts higher and ends above the line."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three curves against training steps. Softmax with H(Y) and PC-softmax rise from below to the dashed line of the true mutual information and stay under it; softmax with log M lies above softmax with H(Y) throughout and ends above the line."}}
 figure, axes = plt.subplots()
 steps = np.arange(1, settings["steps"] + 1)
 curves["softmax + log M"] = [b + over_count for b in curves["softmax + H(Y)"]]
@@ -267,7 +267,7 @@ plt.show()
 # %% [markdown]
 # ## The full result
 #
-# The checks above, on many random tables of random size, in both profiles; the archived run of the full profile is printed here.
+# The checks above, on many random tables of random size, in both {term}`profiles <profile>`; the archived run of the full profile is printed here.
 # Each number is the worst case over all tables.
 
 
@@ -344,8 +344,8 @@ display(Markdown(markdown_table(("equation", f"worst error, {values['tables']} t
 # * **"Equivalent" is a strong word.** The bound is tight only if the network can express the posterior, the optimiser finds it, and the data suffice.
 #   A finite network trained on a finite sample stays below the truth; how far below is the subject of the next chapter.
 # * **The bound speaks of samples that the network has not seen.** On its own training set a network can drive the cross-entropy to zero and report $H(Y)$ even for random labels.
-# * **There is a ceiling.** $I(X;Y) \le H(Y) \le \log M$: ten balanced classes can never show more than $\log 10$ nats.
-# * **Older than the paper.** $H(Y) - \mathrm{CE}$ is Barber and Agakov's bound; what the paper adds is the reading of everyday training as its maximisation, and the density-ratio form for skewed priors.
+# * **There is a ceiling.** $I(X;Y) \le H(Y) \le \log M$ (equation {eq}`eq-cap`): ten balanced classes can never show more than $\log 10$ nats.
+# * **Older than the paper.** $H(Y) - \mathrm{CE}$ is Barber and Agakov's bound; what the paper adds is the reading of everyday training as its maximisation, and the {term}`density-ratio <density ratio>` form for skewed priors.
 
 # %% tags=["nbval-check-output", "remove-input"]
 source = archived["provenance"]
@@ -356,6 +356,51 @@ display(
         f"training gap after {values['steps']} steps {format_number(values['training']['largest_gap'], 6)} nats.*"
     )
 )
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. A coin seen badly.**
+# $Y$ is the toss of a fair coin, and $X$ shows it rightly nine times in ten.
+# A classifier gives the side that it sees a probability of 0.6.
+# Compute the three terms of equation {eq}`eq-bound`, and check that they add up.
+#
+# :::{admonition} Solution 1
+# :class: dropdown
+#
+# The true posterior gives the side that is seen 0.9, so $I(X;Y) = \log 2 + 0.9 \log 0.9 + 0.1 \log 0.1 = 0.368$ nats.
+# The classifier reads $\log 2 + 0.9 \log 0.6 + 0.1 \log 0.4 = 0.142$.
+# The gap is $0.9 \log \frac{0.9}{0.6} + 0.1 \log \frac{0.1}{0.4} = 0.226$, and $0.142 + 0.226 = 0.368$.
+#
+# :::
+#
+# **2. Where the curves start.**
+# In the figure above all logits start at zero.
+# From which value does each of the three curves start?
+# The notebook keeps them in `curves`; the first entry of each is your check.
+#
+# :::{admonition} Solution 2
+# :class: dropdown
+#
+# Zero logits give plain softmax $1/M$ for each class, so its cross-entropy is $\log M$.
+# With $H(Y)$ it reads $H(Y) - \log M$, which is below zero: before it can learn anything else it has to learn the prior.
+# With $\log M$ it reads zero.
+# PC-softmax is one for each class, because the prior sums to one, and its logarithm is zero: it knows nothing and says so.
+#
+# :::
+#
+# **3. When is $\log M$ right?**
+# For which priors is $\log M - \mathrm{CE}$ a lower bound, whatever the input and the classifier?
+#
+# :::{admonition} Solution 3
+# :class: dropdown
+#
+# For equally likely classes only.
+# By equations {eq}`eq-bound` and {eq}`eq-over-count` the reading exceeds the truth by $\mathrm{KL}(\pi \,\|\, \text{uniform}) - \mathbb{E}\,\mathrm{KL}(p \,\|\, q)$.
+# The best classifier makes the second term zero, and then the first alone decides.
+# The plainest case is an input that tells nothing, and a classifier that always answers with the prior: the truth is zero and the reading is $\mathrm{KL}(\pi \,\|\, \text{uniform})$.
+#
+# :::
 
 # %% [markdown]
 # Next: does it hold up when a network has to learn the posterior from samples? Chapter 02 measures it where the truth is known.

@@ -13,8 +13,8 @@
 # %% [markdown]
 # # Does a trained classifier measure mutual information where the truth is known?
 #
-# Yes: trained until it converges, the authors' small network reads the exact value on all eight of their tasks, and plain softmax does so as well as PC-softmax.
-# The constant has to be the entropy of the labels: with the logarithm of their number, as in the authors' code, the reading on skewed classes lies above the truth.
+# Yes: trained until it converges, the authors' small network reads the exact value on all eight of their tasks, and plain softmax does so as well as {term}`PC-softmax`.
+# The constant has to be the {term}`entropy` of the labels: with the logarithm of their number, as in the authors' code, the reading on skewed classes lies above the truth.
 # The networks that the authors released fall well short of the truth, and in higher dimensions the wrong constant hides it.
 
 # %% tags=["remove-cell"]
@@ -58,7 +58,7 @@ started = time.perf_counter()
 display(Markdown(claims_table("02_mi_on_synthetic_data")))
 
 # %% [markdown]
-# Every row is computed from the archived full result, and so is its verdict; the rest of this page derives them.
+# Every row is computed from the archived full result, and so is its {term}`verdict`; the rest of this page derives them.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -66,8 +66,8 @@ seed = 0
 device = "auto"
 
 # %% [markdown]
-# The smoke profile, which is what ran for this page, leaves out the highest dimension and trains one network a task on a fifth of the paper's data.
-# The full profile has the paper's dimensions, its sample sizes and its network, and repeats everything from new data for five seeds.
+# The smoke {term}`profile`, which is what ran for this page, leaves out the highest dimension and trains one network a task on a fifth of the paper's data.
+# The full profile has the paper's dimensions, its sample sizes and its network, and repeats everything from new data for five {term}`seeds <seed>`.
 
 # %%
 SETTINGS = {
@@ -83,7 +83,7 @@ SEEDS = list(range(seed, seed + S["seeds"]))
 # ## The idea in plain words
 #
 # To trust a thermometer, put it into water whose temperature is known.
-# The classifier is our thermometer, and mutual information is the temperature.
+# The classifier is our thermometer, and {term}`mutual information` is the temperature.
 # [Qin et al. (2019)](https://arxiv.org/abs/1911.10688) built such water: five Gaussian clouds in a row, each with its own label, so close together that they overlap.
 # A point between two clouds could belong to either, and how often that happens fixes how much a point tells about its label.
 # We compute that number without any network, then train networks and see what they read.
@@ -98,7 +98,7 @@ SEEDS = list(range(seed, seed + S["seeds"]))
 #
 # $$
 # I(X;Y) = \sum_k \pi_k \int p(t \mid k) \, \log \frac{p(t \mid k)}{\sum_j \pi_j\, p(t \mid j)} \; dt .
-# $$
+# $$ (eq-line)
 #
 # The authors' code estimates this number from the test points; here it is computed by quadrature, to more digits than anyone needs.
 
@@ -131,7 +131,7 @@ display(Markdown(markdown_table(header, rows)))
 #
 # ## Three readings of a network
 #
-# A network gives logits $f_k(x)$. From them the paper and its code make these estimates:
+# A network gives {term}`logits <logit>` $f_k(x)$. From them the paper and its code make these estimates:
 #
 # $$
 # \begin{aligned}
@@ -139,13 +139,13 @@ display(Markdown(markdown_table(header, rows)))
 # \text{softmax} + H(Y) &: \quad H(Y) + \mathbb{E} \log \mathrm{softmax}(f)_Y \\
 # \text{softmax} + \log M &: \quad \log M + \mathbb{E} \log \mathrm{softmax}(f)_Y
 # \end{aligned}
-# $$
+# $$ (eq-readings)
 #
-# The first is trained with the PC-softmax loss, the other two are readings of one network trained with plain cross-entropy.
-# Chapter 01 shows that the first two are lower bounds for any prior; the third is one for balanced classes only, and it is what the authors' code adds for skewed ones, too.
+# The first is trained with the PC-softmax loss, the other two are readings of one network trained with plain {term}`cross-entropy`.
+# Chapter 01 shows that the first two are lower bounds for any {term}`prior` (equations {eq}`eq-bound` and {eq}`eq-identity`); the third is one for balanced classes only, and it is what the authors' code adds for skewed ones, too.
 #
 # Each reading is taken beside the *exact* value on the same points, the mean of $\log p(x \mid y) / p(x)$.
-# The difference between the two, the **shortfall**, estimates $\mathbb{E}\,\mathrm{KL}(p \,\|\, q)$: what the network has failed to learn.
+# The difference between the two, the **shortfall**, estimates the $\mathbb{E}\,\mathrm{KL}(p \,\|\, q)$ of equation {eq}`eq-bound`: what the network has failed to learn.
 # Both swing with the luck of the test points, and they swing together, so that the shortfall is known much more precisely than the reading itself.
 
 
@@ -724,7 +724,7 @@ display(Markdown(markdown_table(header, rows)))
 # %% [markdown]
 # The first two readings agree with the truth, and with each other.
 # For balanced classes all three columns are one network and one number.
-# For imbalanced ones the last column is too high by $\log M - H(Y)$, less a small shortfall.
+# For imbalanced ones the last column is too high by $\log M - H(Y)$, as in equation {eq}`eq-over-count`, less a small shortfall.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of mutual information against the number of dimensions, imbalanced tasks. Left, networks trained here: PC-softmax and softmax with H(Y) lie on the line of the truth; softmax with log M lies above it in every dimension, and above the ceiling H(Y) in five and ten. Right, the released networks: PC-softmax and softmax with H(Y) lie below the truth, further below in higher dimensions; softmax with log M is above it in one and two dimensions and below it in five and ten."}}
 METHODS = {"pc_softmax": ("PC-softmax", "o", -0.08), "softmax_entropy": ("softmax + H(Y)", "s", 0.08),
@@ -763,7 +763,7 @@ plt.show()
 # That makes it no bound at all.
 #
 # The valid readings stay below the truth.
-# Sampling noise can push a single one above it; the paired shortfall is nearly free of that noise, and it is positive for every network and seed.
+# Sampling noise can push a single one above it; the {term}`paired <paired difference>` shortfall is nearly free of that noise, and it is positive for every network and seed.
 
 # %% tags=["remove-input", "nbval-check-output"]
 bound = full["lower_bound"]
@@ -821,7 +821,7 @@ display(Markdown(markdown_table(header, rows)))
 # $$
 # \underbrace{\log M - \mathrm{CE}}_{\text{reading}} - I(X;Y)
 # = \underbrace{\log M - H(Y)}_{\text{wrong constant}} - \underbrace{\mathbb{E}\,\mathrm{KL}(p \,\|\, q)}_{\text{not learnt}} .
-# $$
+# $$ (eq-two-errors)
 
 # %% tags=["remove-input", "nbval-check-output"]
 rows = []
@@ -955,4 +955,48 @@ rows = [
 display(Markdown(markdown_table(("full run", ""), rows)))
 
 # %% [markdown]
-# Next: what the corrected prior does for a classifier that has to predict, on imbalanced images, in chapter 04.
+# ## Exercises
+#
+# **1. Why ten dimensions are easy.**
+# Take two neighbouring clouds as equally likely.
+# Which share of their points lies nearer to the wrong centre, for $d = 1$ and for $d = 10$?
+#
+# :::{admonition} Solution 1
+# :class: dropdown
+#
+# Along the line of the means the centres are $2\sqrt d$ apart, and each cloud has standard deviation one.
+# The border lies half way, $\sqrt d$ from either centre, so the share is $\Phi(-\sqrt d)$ with the normal distribution function $\Phi$: about 16 in 100 points for $d = 1$, and 8 in 10,000 for $d = 10$.
+# Where hardly a point is in doubt, the input tells nearly all that there is to know, and the truth is at its ceiling.
+#
+# :::
+#
+# **2. Right by accident.**
+# On an imbalanced task a plain softmax network reads exactly the truth, with $\log M$ as the constant.
+# By how much does it fall short of what it could have learnt?
+#
+# :::{admonition} Solution 2
+# :class: dropdown
+#
+# The reading is right when the two errors of equation {eq}`eq-two-errors` cancel, that is, when $\mathbb{E}\,\mathrm{KL}(p \,\|\, q) = \log M - H(Y)$.
+# The prior $1/15, \dots, 5/15$ has $H(Y) = 1.490$ nats, and $\log 5 = 1.609$, so the network has left 0.120 nats unlearnt.
+# Train it further, and by this reading it gets worse.
+#
+# :::
+#
+# **3. How far below zero?**
+# The labels are shuffled, so that $X$ and $Y$ are independent.
+# What does a network $q$ read on fresh points, which network reads exactly zero, and how low can a reading get?
+#
+# :::{admonition} Solution 3
+# :class: dropdown
+#
+# In equation {eq}`eq-bound` the truth is zero, and the posterior is the prior, $p(\cdot \mid x) = \pi$.
+# So the valid readings are $-\mathbb{E}_X\, \mathrm{KL}\bigl( \pi \,\|\, q(\cdot \mid X) \bigr)$.
+# That is zero for the network that always answers with the prior, and for no other.
+# There is no lowest value: a network that is sure of one label puts $q$ near zero on the others, which are as likely as ever, and the surer it is the more it pays.
+# This is why the lower curve of the figure of the 300 points falls as the labels are learnt by heart.
+#
+# :::
+
+# %% [markdown]
+# Next: the classifier beside its rivals, from few samples, and with a remedy for what it has not learnt yet: chapter 03.

@@ -13,7 +13,7 @@
 # %% [markdown]
 # # Which estimate of mutual information with a label can be trusted?
 #
-# A classifier's, if it is scored on samples that it has not seen and calibrated: at 20 and 100 dimensions it is nearer to the truth than nearest neighbours, MINE and its kin, and one logistic regression.
+# A classifier's, if it is scored on samples that it has not seen and {term}`calibrated <calibration>`: at 20 and 100 dimensions it is nearer to the truth than nearest neighbours, MINE and its kin, and one logistic regression.
 # It reads too low, never too high but for sampling error, by what its classifiers have not yet learnt.
 # That gap shrinks in proportion to one over the number of samples, or nearly, so that training on half of the data tells how large it is; with it removed, most of the error is gone on tasks that the classifiers suit, though not on images.
 
@@ -73,7 +73,7 @@ started = time.perf_counter()
 display(Markdown(claims_table("03_mi_estimators")))
 
 # %% [markdown]
-# Every row is computed from the archived full result, and so is its verdict; the rest of this page derives them.
+# Every row is computed from the archived full result, and so is its {term}`verdict`; the rest of this page derives them.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -81,8 +81,8 @@ seed = 0
 device = "auto"
 
 # %% [markdown]
-# The smoke profile, which is what ran for this page, compares all estimators on one task with a fifth of the samples.
-# The full profile has all tasks, with three seeds, and repeats four smaller ones many times over to see how often the intervals hold.
+# The smoke {term}`profile`, which is what ran for this page, compares all estimators on one task with a fifth of the samples.
+# The full profile has all tasks, with three {term}`seeds <seed>`, and repeats four smaller ones many times over to see how often the intervals hold.
 
 # %%
 SETTINGS = {
@@ -99,37 +99,37 @@ SEEDS = list(range(seed + 1, seed + 1 + S["seeds"]))
 # ## The idea in plain words
 #
 # How much does a measurement tell about a label?
-# Let a classifier guess the label from the measurement, and see by how many nats its guesses beat those of somebody who only knows how common each label is.
-# That is the estimate: the entropy of the labels minus the classifier's log-loss.
+# Let a classifier guess the label from the measurement, and see by how many {term}`nats <nat>` its guesses beat those of somebody who only knows how common each label is.
+# That is the estimate: the {term}`entropy` of the labels minus the classifier's {term}`log-loss <cross-entropy>`.
 #
 # Three things can go wrong, and each has its remedy.
-# A classifier that is scored on what it has learnt by heart reports too much: so every sample is scored by one that has never seen it (*cross-fitting*).
+# A classifier that is scored on what it has learnt by heart reports too much: so every sample is scored by one that has never seen it (*{term}`cross-fitting`*).
 # A classifier that is too sure of itself pays for it in log-loss: so its sureness is set on other samples still (*calibration*).
-# And no classifier learns everything from few samples: so we look at what it learns from half of them, and extend the curve (*extrapolation*).
+# And no classifier learns everything from few samples: so we look at what it learns from half of them, and extend the curve (*{term}`extrapolation <extrapolated estimate>`*).
 #
 # ## The formula
 #
-# With K folds, $k_i$ the fold of sample $i$ and $q^{(-k)}$ a classifier trained and calibrated without fold $k$,
+# With $K$ folds, $k_i$ the fold of sample $i$ and $q^{(-k)}$ a classifier trained and calibrated without fold $k$,
 #
 # $$
 # \hat I(m) = \frac1n \sum_i \Bigl[ \log q^{(-k_i)}(y_i \mid x_i) - \log \hat\pi_{y_i} \Bigr],
-# \qquad \mathbb{E}\, \hat I(m) = I(X;Y) - \underbrace{\mathbb{E}\, \mathrm{KL}\bigl(p(y|x) \,\|\, q(y|x)\bigr)}_{\text{gap}(m)} - \underbrace{\tfrac{M-1}{2n}}_{\text{entropy}} ,
-# $$
+# \qquad \mathbb{E}\, \hat I(m) = I(X;Y) - \underbrace{\mathbb{E}\, \mathrm{KL}\bigl(p(y|x) \,\|\, q(y|x)\bigr)}_{\text{gap}(m)} - \underbrace{\tfrac{S-1}{2n}}_{\text{frequencies}} ,
+# $$ (eq-cross-fitted)
 #
-# where $m = n (K-1)/K$ samples train each classifier.
-# The last term comes from label frequencies in place of probabilities: information is concave in the prior, so that it is low on average when the prior is a sample.
+# where $m = n (K-1)/K$ samples train each classifier, and the gap is that of equation {eq}`eq-bound`.
+# The last term comes from label frequencies in place of probabilities: information is concave in the {term}`prior`, so that it is low on average when the prior is a sample.
 # Here $S = \mathbb{E}\, p(y|x)/\pi_y$, which is 1 without information and $M$, the number of classes, when the input determines the label; then the term is that of Miller and Madow.
 # A parametric classifier near its best has a gap proportional to $1/m$.
 # Then half of the samples have twice the gap, and
 #
 # $$
 # \hat I_\infty = 2\, \hat I(m) - \hat I(m/2) + \frac{\hat S-1}{2n}
-# $$
+# $$ (eq-extrapolated)
 #
 # has none.
 # This is no bound any more: it rests on the shape of the learning curve, and its interval allows for exponents from about 0.8 to 1.3 in place of 1.
 #
-# The classifier is a pool of four that range from rigid to flexible, and adds up their pointwise mutual informations with weights that are learnt:
+# The classifier is a pool of four that range from rigid to flexible, and adds up their {term}`pointwise mutual informations <pointwise mutual information>` with weights that are learnt:
 #
 # $$
 # \log q(y|x) = \log \pi_y + \sum_j w_j \log \frac{q_j(y|x)}{\pi_y} + c(x), \qquad w_j \ge 0 .
@@ -281,7 +281,7 @@ def draw(name, seed):
 # * **Nearest neighbours**: [Ross (2014)](https://doi.org/10.1371/journal.pone.0087357), in all dimensions at once.
 # * **Logistic regression**: entropy minus its cross-fitted log-loss.
 # * **DV** and **MINE**: the Donsker-Varadhan bound with a network as critic; MINE ([Belghazi et al., 2018](https://arxiv.org/abs/1801.04062)) with its moving average in the gradient.
-# * **NWJ**, **InfoNCE** and **SMILE**: other bounds on the same critic ([Poole et al., 2019](https://arxiv.org/abs/1905.06922); [Song and Ermon, 2020](https://arxiv.org/abs/1910.06222)). With labels, InfoNCE is PC-softmax under the label frequencies of a batch.
+# * **NWJ**, **InfoNCE** and **SMILE**: other bounds on the same critic ([Poole et al., 2019](https://arxiv.org/abs/1905.06922); [Song and Ermon, 2020](https://arxiv.org/abs/1910.06222)). With labels, InfoNCE is {term}`PC-softmax` (equation {eq}`eq-pc-softmax`) under the label frequencies of a batch.
 
 
 # %% tags=["hide-input"]
@@ -745,7 +745,7 @@ display(Markdown(markdown_table(header, rows)))
 # On the other tasks the mean error is far below the half width, and what misses does so on either side.
 
 # %% [markdown]
-# The certified bound promises less and keeps it more strictly: it may lie above the truth once in twenty samples, for any classifier and any number of samples.
+# The {term}`certified bound` promises less and keeps it more strictly: it may lie above the truth once in twenty samples, for any classifier and any number of samples.
 # It is far more careful than that, most of all when the prior has to be estimated.
 
 # %% tags=["remove-input", "nbval-check-output"]
@@ -785,6 +785,55 @@ rows = [
     *((k, v) for k, v in archived["protocol"].items()),
 ]
 display(Markdown(markdown_table(("full run", ""), rows)))
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Extend the curve by hand.**
+# A thousand samples in five folds give a cross-fitted estimate of 0.90 nats; trained on half of the samples, the classifiers read 0.80.
+# Leave out the last term of equation {eq}`eq-extrapolated`.
+# How many samples trained each classifier, and what is the extrapolated estimate?
+# What would it have to be if the gap shrinks as $m^{-1/2}$?
+#
+# :::{admonition} Solution 1
+# :class: dropdown
+#
+# Each classifier had 800 samples, and 400 in the halves.
+# The gap halves from 400 to 800, so the 0.10 nats between the two readings are the gap that is left: $2 \cdot 0.90 - 0.80 = 1.00$ nats.
+#
+# If the gap shrinks as $m^{-a}$, it is $2^a$ times as large at $m/2$, and what is left at $m$ is $0.10 / (2^a - 1)$.
+# For $a = 1/2$ that is 0.24, so that the estimate should be 1.14: where learning is slow the extrapolated estimate, too, is low.
+# Exponents from 0.8 to 1.3, for which the interval allows, leave 0.13 to 0.07.
+#
+# :::
+#
+# **2. The two ends of $S$.**
+# Why is there no bias from label frequencies if the input tells nothing ($S = 1$), and the bias of an entropy if it tells all ($S = M$)?
+# Compute $S$ for a fair coin that is seen rightly nine times in ten.
+#
+# :::{admonition} Solution 2
+# :class: dropdown
+#
+# If the input tells nothing, the information is zero under any prior, so a prior that is slightly off does no harm.
+# If it tells all, the information *is* the entropy of the labels, and the entropy of label frequencies is low by $(M-1)/(2n)$ on average, as Miller and Madow found.
+# For the coin $S = (0.9 \cdot 0.9 + 0.1 \cdot 0.1) / 0.5 = 1.64$, and the bias is $0.32/n$.
+#
+# :::
+#
+# **3. Twins.**
+# By mistake a data set holds each sample twice.
+# What becomes of cross-fitting, of the certified bound, and what would you do?
+#
+# :::{admonition} Solution 3
+# :class: dropdown
+#
+# The twin of a sample is in another of the $K$ folds with a probability of about $1 - 1/K$, and then the classifier that scores the sample has seen it.
+# One that learns by heart reads up to $H(Y)$ from labels that mean nothing.
+# The certified bound can fail with it: its guarantee is for independent samples.
+# Nothing in the numbers gives it away.
+# Remove the copies before the folds are made; where samples come in groups, such as several pictures of one bird, keep each group in one fold.
+#
+# :::
 
 # %% [markdown]
 # Next: what no estimate can do, and what a published comparison made of this one, in chapter 06; then what the corrected prior does for a classifier that has to predict, in chapter 04.

@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Does PC-softmax help when classes are imbalanced?
 #
-# It gives the rare classes their due and takes it from the common ones: the mean accuracy over classes rises, and the accuracy where classes stay as unequal as in training falls.
+# It gives the rare classes their due and takes it from the common ones: the {term}`mean accuracy over classes <class mean>` rises, and the accuracy where classes stay as unequal as in training falls.
 # Subtracting the log-prior from an ordinary network after training does the same without retraining: at ten to one, what counts is the rule that one decides by, not the loss that one trains with.
-# The loss itself is the balanced softmax, and the logit-adjusted loss with $\tau = 1$, of the year after, up to a constant.
+# The loss itself is the {term}`balanced softmax`, and the {term}`logit-adjusted loss <logit adjustment>` with $\tau = 1$, of the year after, up to a constant.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -27,8 +27,8 @@ display(Markdown(claims_table("04_imbalanced_classification")))
 # %% [markdown]
 # ## The settings
 #
-# The full profile is the authors' protocol, read from their code: network, split, rate, batches and epochs are theirs, and no epoch is selected.
-# They ran it without a fixed seed and committed no table of results; we run ten seeds.
+# The full {term}`profile` is the authors' protocol, read from their code: network, split, rate, batches and epochs are theirs, and no epoch is selected.
+# They ran it without a fixed {term}`seed` and committed no table of results; we run ten seeds.
 # The smoke profile, which ran to make this page, does the same on the handwritten digits that come with scikit-learn, enlarged to 16 pixels.
 
 # %%
@@ -72,6 +72,7 @@ from softmi.datasets import data_root, digits, first_per_class, mnist, paper_mni
 from softmi.figures import colour, use_style
 from softmi.models import LeNet
 from softmi.results import (
+    format_points,
     load_result,
     markdown_table,
     paired_difference,
@@ -94,7 +95,7 @@ use_style()
 # That pull is right if the classes will be as unequally common in use: then it gives the most right answers overall.
 # It is wrong if they will be equally common, or if each class should count the same.
 #
-# PC-softmax, of [Qin et al. (2019)](https://arxiv.org/abs/1911.10688), trains so that the score holds only what the picture shows.
+# {term}`PC-softmax`, of [Qin et al. (2019)](https://arxiv.org/abs/1911.10688), trains so that the score holds only what the picture shows.
 # But the two parts of a score are added, and one of them is known: it is the logarithm of the class's share of the training set.
 # So it can also be subtracted from an ordinary network after training, or added back to a PC-softmax network.
 # This chapter does all four, and asks which matters: the loss that one trains with, or the rule that one decides by.
@@ -102,14 +103,15 @@ use_style()
 # %% [markdown]
 # ## The formula
 #
-# With training prior $\pi_k$ and logits $f_k(x)$, the two losses are
+# With training {term}`prior` $\pi_k$ and {term}`logits <logit>` $f_k(x)$, the two losses are
 #
-# $$L_{\text{softmax}} = -\log \frac{e^{f_y}}{\sum_k e^{f_k}}, \qquad L_{\text{PC}} = -\log \frac{e^{f_y}}{\sum_k \pi_k e^{f_k}} .$$
+# $$L_{\text{softmax}} = -\log \frac{e^{f_y}}{\sum_k e^{f_k}}, \qquad L_{\text{PC}} = -\log \frac{e^{f_y}}{\sum_k \pi_k e^{f_k}} .$$ (eq-losses)
 #
+# The second is minus the logarithm of equation {eq}`eq-pc-softmax`.
 # The first is smallest when $f_k(x) = \log p(k|x) + c(x)$, the second when $f_k(x) = \log p(x|k) + c(x)$.
 # Since $p(k|x) \propto p(x|k)\,\pi_k$, the two differ by $\log \pi_k$, and Bayes' rule for a test prior $q$ follows for both:
 #
-# $$\hat y(x) = \arg\max_k \; f_k(x) - \underbrace{\log \pi_k}_{\text{only if the logits carry it}} + \log q_k .$$
+# $$\hat y(x) = \arg\max_k \; f_k(x) - \underbrace{\log \pi_k}_{\text{only if the logits carry it}} + \log q_k .$$ (eq-rule)
 #
 # | network | carries | rule for the training prior | rule for equally likely classes |
 # |---|---|---|---|
@@ -130,17 +132,18 @@ def decide(logits, network, training_prior, wanted_prior=None):
 # %% [markdown]
 # ## One loss, many names
 #
-# The [balanced softmax of Ren et al. (2020)](https://arxiv.org/abs/2007.10740) adds $\log n_k$ to the logits, with $n_k$ the number of training samples of a class, and takes the ordinary cross-entropy.
+# The [balanced softmax of Ren et al. (2020)](https://arxiv.org/abs/2007.10740) adds $\log n_k$ to the logits, with $n_k$ the number of training samples of a class, and takes the ordinary {term}`cross-entropy`.
 # The [logit-adjusted loss of Menon et al. (2021)](https://arxiv.org/abs/2007.07314) adds $\tau \log \pi_k$; its usual $\tau$ is 1.
 # With $n_k = N \pi_k$,
 #
 # $$L_{\text{balanced}} = L_{\text{adjusted}}(\tau = 1) = L_{\text{PC}} - \log \pi_y .$$
 #
+# This is equation {eq}`eq-identity` for one sample.
 # The last term does not depend on the network, so the gradients are the same, and so are the networks that come out.
 # PC-softmax is of November 2019, the other two of July 2020.
 #
 # What [Hong et al. (2021)](https://arxiv.org/abs/2012.00321) call "PC softmax" is another thing: *post-compensated*, an ordinary network with the prior subtracted after training.
-# Here that is "post-hoc".
+# Here that is "{term}`post-hoc <post-hoc correction>`".
 #
 # The check trains the same network from the same seed twice, once as in this library and once as Ren et al. write it, in single and in double precision.
 
@@ -259,7 +262,7 @@ assert distance["float64_plain"]["first"] > 1e-3
 # ## The experiment
 #
 # For each seed both losses train the same network from the same first weights on the same batches.
-# So the two results of a seed make a pair, and differences are taken pair by pair.
+# So the two results of a seed make a pair, and differences are taken {term}`pair by pair <paired difference>`.
 
 
 # %%
@@ -310,11 +313,11 @@ runs = Parallel(n_jobs=1 if profile == "smoke" else 2)(delayed(cached)(s) for s 
 # %% [markdown]
 # ## What is measured
 #
-# - *Micro accuracy*: the share of right answers. Common classes weigh more.
+# - *{term}`Micro accuracy <micro accuracy>`*: the share of right answers. Common classes weigh more.
 # - *Class mean*: the accuracy within each class, averaged over classes. Each class weighs the same.
 # - *Accuracy at the training prior*: the accuracies of the classes, weighted by their shares of the training set. It is the micro accuracy on a test set as skewed as the training set, without the noise of drawing one.
-# - *Cross-entropy*, in nats: what the probabilities of a network cost. Only the true probabilities make it smallest.
-# - *Calibration error*: how far the probability that a network gives to its answer is from the share of right answers, on average over 15 bins of that probability.
+# - *Cross-entropy*, in {term}`nats <nat>`: what the probabilities of a network cost. Only the true probabilities make it smallest.
+# - *{term}`Calibration <calibration>` error*: how far the probability that a network gives to its answer is from the share of right answers, on average over 15 bins of that probability.
 # - *Too sure*: the mean of that probability minus the share of right answers, over the answers that name a rare or a common digit.
 
 
@@ -563,7 +566,7 @@ assert standard_errors(values["prior_curve"]["softmax"]["gain"]) > 3
 # So the logits must be moved to the test's prior before $H(Y) - \mathrm{CE}$ is read from them.
 # If the training prior is left in, as when minus the test loss of PC-softmax is read as information, the mean of $\log s_Y$ tends to
 #
-# $$\mathbb{E}_q \log \frac{p(x|y)}{p_\pi(x)} = I_q(X;Y) + \mathrm{KL}\bigl(q(x) \,\|\, p_\pi(x)\bigr) ,$$
+# $$\mathbb{E}_q \log \frac{p(x|y)}{p_\pi(x)} = I_q(X;Y) + \mathrm{KL}\bigl(q(x) \,\|\, p_\pi(x)\bigr) ,$$ (eq-wrong-prior)
 #
 # where $p_\pi(x)$ are the pictures as mixed in training and $q(x)$ as mixed in the test.
 # It is no lower bound any more, and it can exceed the ceiling.
@@ -709,16 +712,10 @@ CONTRAST_NAMES = {
 }
 
 
-def in_points(difference):
-    low, mean, high = (100 * difference[key] for key in ("low", "mean", "high"))
-    word = "up" if low > 0 else "down" if high < 0 else "open"
-    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}] {word}".replace("-", "−")
-
-
 def difference_table(test):
     found = full[test]["differences"]
     rows = [
-        (name, *(in_points(found[key][m]) for m in MEASURES[:3]))
+        (name, *(format_points(found[key][m]) for m in MEASURES[:3]))
         for key, name in CONTRAST_NAMES.items()
     ]
     header = ("difference", "micro", "class mean", "at the training prior")
@@ -804,14 +801,14 @@ plt.show()
 # Averaged over all shares, in points:
 
 # %% tags=["remove-input", "nbval-check-output"]
-rows = [(LABELS[n], in_points(full["prior_curve"][n]["gain"])) for n in NETWORKS]
+rows = [(LABELS[n], format_points(full["prior_curve"][n]["gain"])) for n in NETWORKS]
 display(Markdown(markdown_table(("network", "moved to the test's prior − as trained"), rows)))
 
 # %% [markdown]
 # ### Information and certainty
 #
 # The estimate of $I(X;Y)$ in nats, with the logits moved to the test's prior and with the training prior kept.
-# Kept, the reading on the official test set is above the entropy of its labels, which is impossible for mutual information.
+# Kept, the reading on the official test set is above the {term}`entropy` of its labels, which is impossible for {term}`mutual information`.
 
 # %% tags=["remove-input", "nbval-check-output"]
 rows = []
@@ -888,6 +885,54 @@ rows += [
     *((f"`{name}`", f"sha256 `{digest[:12]}…`") for name, digest in source["data"].items()),
 ]
 display(Markdown(markdown_table(("full run", ""), rows)))
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Ten to one.**
+# In training one class was ten times as common as the other.
+# For some picture a softmax network gives the common class 0.8 and the rare one 0.2.
+# What does the rule for equally likely classes answer, and with which probability?
+# From which probability on does the common class win?
+#
+# :::{admonition} Solution 1
+# :class: dropdown
+#
+# The odds are four to one for the common class, and the prior accounts for ten to one: without it they are 0.4 to one.
+# So the answer is the rare class, with probability $1/1.4 = 0.71$.
+# The common class wins from odds of ten to one on, a probability of $10/11 = 0.91$.
+#
+# :::
+#
+# **2. Best for what?**
+# Show that no rule has a higher class mean than the one that answers with the largest $p(x|k)$.
+# What is the best rule for the accuracy at the training prior, and can one rule be best for both?
+#
+# :::{admonition} Solution 2
+# :class: dropdown
+#
+# A rule $\hat y$ has the class mean $\frac1M \sum_k \sum_x p(x|k)\,[\hat y(x) = k] = \frac1M \sum_x p(x|\hat y(x))$.
+# Each $x$ can be decided by itself, and the largest $p(x|k)$ is the best that it can get.
+# At the training prior each class counts $\pi_k$ in place of $1/M$, and the best answer is the largest $\pi_k\, p(x|k)$, that is, the largest $p(k|x)$.
+# One rule is best for both only if the prior tips the balance for no picture.
+# These are the two rules for $q_k = 1/M$ and $q_k = \pi_k$ of equation {eq}`eq-rule`.
+#
+# :::
+#
+# **3. Impossible information.**
+# A perfect network knows every digit, and was trained with the counts of this chapter: 300 of each even digit, 3,000 of each odd one.
+# The test has equally many of each.
+# What is read if the training prior is kept, and how far above the ceiling is it?
+#
+# :::{admonition} Solution 3
+# :class: dropdown
+#
+# If each picture belongs to one digit, $p(x|y) / p_\pi(x) = 1 / \pi_y$, and the reading is the mean of $-\log \pi_y$ over the test.
+# The shares in training are $1/55$ for an even digit and $10/55$ for an odd one, so it is $\frac12 \log 55 + \frac12 \log 5.5 = 2.856$ nats.
+# The ceiling is $\log 10 = 2.303$.
+# The 0.553 nats between them are the KL term of equation {eq}`eq-wrong-prior`, here $\sum_k q_k \log (q_k / \pi_k)$: how far the test is from the training set, and nothing about the network.
+#
+# :::
 
 # %% [markdown]
 # Next: more losses, and longer tails, in chapter 07; then the same weights, asked not what is in a picture but where: chapter 05.

@@ -13,9 +13,9 @@
 # %% [markdown]
 # # What can no estimate of mutual information do?
 #
-# It cannot exceed the entropy of the label, it cannot tell learning by heart from information on the points that it was fitted on, and it cannot be large and certain from few samples.
+# It cannot exceed the {term}`entropy` of the label, it cannot tell learning by heart from information on the points that it was fitted on, and it cannot be large and certain from few samples.
 # Where rivals swing exponentially a classifier does not, for it sums over all labels; its own weak spots are over-confidence, which one temperature mostly repairs, and labels with more classes than can be counted.
-# A published dismissal of PC-softmax does not hold for the method: rebuilt without the defects of the published code, it reads like any other classifier.
+# A published dismissal of {term}`PC-softmax` does not hold for the method: rebuilt without the defects of the published code, it reads like any other classifier.
 
 # %% tags=["remove-cell"]
 import hashlib
@@ -61,7 +61,7 @@ started = time.perf_counter()
 display(Markdown(claims_table("06_mi_limits")))
 
 # %% [markdown]
-# Every row is computed from the archived full result, and so is its verdict; the rest of this page derives them.
+# Every row is computed from the archived full result, and so is its {term}`verdict`; the rest of this page derives them.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -69,7 +69,7 @@ seed = 0
 device = "auto"
 
 # %% [markdown]
-# Each section runs here with few seeds and few repetitions, and checks what it claims; the tables and figures show the archived full run of the same code.
+# Each section runs here with few {term}`seeds <seed>` and few repetitions, and checks what it claims; the tables and figures show the archived full run of the same code.
 
 # %%
 SETTINGS = {
@@ -117,7 +117,7 @@ def shown(section):
 # And no scale tells a gram of gold dust from a gram of flour.
 # Every instrument has such limits, and it is the better for a list of them.
 #
-# This chapter is that list for mutual information measured with classifiers: seven limits, each with a task whose truth is known.
+# This chapter is that list for {term}`mutual information` measured with classifiers: seven limits, each with a task whose truth is known.
 # Chapter 02 trusts the instrument where it works; here it is brought to where it fails, as far as possible together with the rivals that fail earlier.
 #
 # ## 1. A label can carry only so much
@@ -126,7 +126,7 @@ def shown(section):
 #
 # $$
 # I(X;Y) = H(Y) - H(Y \mid X) \;\le\; H(Y) \;\le\; \log M .
-# $$
+# $$ (eq-cap)
 #
 # Classes in a row, all equally likely, are moved apart.
 # The truth, by quadrature, rises to the cap and stays there.
@@ -173,14 +173,14 @@ display(Markdown(markdown_table(("classes M, equally likely", "cap, nats", "cap,
 # ## 2. Learning by heart looks like information
 #
 # Draw $X$ and $Y$ apart from each other: the truth is zero.
-# A flexible network learns the labels of its training points by heart, its cross-entropy falls to zero, and
+# A flexible network learns the labels of its training points by heart, its {term}`cross-entropy` falls to zero, and
 #
 # $$
 # H(Y) - \mathrm{CE}_{\text{training points}} \;\to\; H(Y) .
 # $$
 #
-# On points that it has not seen the same network gives a negative number; on average that is still a lower bound, for zero is above it.
-# The cross-fitted estimator scores every point with a classifier that has not seen it, and finds nothing.
+# On points that it has not seen the same network gives a negative number; on average that is still a {term}`lower bound <bound in expectation>`, for zero is above it.
+# The {term}`cross-fitted <cross-fitting>` estimator scores every point with a classifier that has not seen it, and finds nothing.
 
 
 # %%
@@ -262,7 +262,7 @@ display(Markdown(markdown_table(("nats, over seeds", "labels that mean nothing")
 # ### Fitting and scoring on the same points
 #
 # This is no invented mistake.
-# The quick start of the leakage detector of [Gupta et al. (2025)](https://arxiv.org/abs/2401.14283) fits and scores on the same data: its documentation prints 1.32 bits, and for another reading 1.58, where the truth is 1.18.
+# The quick start of the leakage detector of [Gupta et al. (2025)](https://arxiv.org/abs/2401.14283) fits and scores on the same data: its documentation prints 1.32 {term}`bits <bit>`, and for another reading 1.58, where the truth is 1.18.
 # Three Gaussian classes with that truth and a random forest show the same picture.
 
 
@@ -320,15 +320,15 @@ assert abs(quick["in_sample_unasked"]["mean"] - 1.32) < 0.015  # what the text b
 #
 # ## 3. Over-confidence is paid for in information
 #
-# On fresh points the reading falls short by
+# On fresh points the reading falls short, as equation {eq}`eq-bound` says, by
 #
 # $$
 # I(X;Y) - \bigl[ H(Y) - \mathrm{CE} \bigr] = \mathbb{E}\, \mathrm{KL}\bigl( p(\cdot \mid X) \,\|\, q(\cdot \mid X) \bigr) .
 # $$
 #
 # A network that is trained for too long becomes too sure of itself.
-# Its accuracy hardly changes, for the ranking of the labels stays, but the KL divergence grows.
-# Dividing all logits by one temperature $T$, fitted on points used for nothing else, gives most of it back ([Guo et al., 2017](https://arxiv.org/abs/1706.04599)).
+# Its accuracy hardly changes, for the ranking of the labels stays, but the {term}`KL divergence` grows.
+# Dividing all {term}`logits <logit>` by one temperature $T$, fitted on points used for nothing else, gives most of it back ([Guo et al., 2017](https://arxiv.org/abs/1706.04599)).
 
 
 # %%
@@ -426,7 +426,7 @@ display(Markdown(f"Truth {confidence['truth']:.3f} nats."))
 #
 # $$
 # \operatorname{Var}_{p(x)p(y)} r = \mathbb{E}_{p(x,y)}\, r - 1 \;\ge\; e^{I} - 1 ,
-# $$
+# $$ (eq-variance)
 #
 # by Jensen's inequality.
 # With $n$ pairs apart the variance of NWJ is therefore at least $(e^I - 1)/n$ ([Song and Ermon, 2020](https://arxiv.org/abs/1910.06222); [Belghazi et al., 2018](https://arxiv.org/abs/1801.04062) for MINE).
@@ -676,21 +676,21 @@ display(Markdown(f"Bounds above the truth: {failed['known']} and {failed['counte
 
 # %% [markdown]
 # Two lessons.
-# A little information needs a large sample before it can be certified: the bound pays for its guarantee.
+# A little information needs a large sample before it can be {term}`certified <certified bound>`: the bound pays for its guarantee.
 # And a label with about as many classes as there are samples cannot be certified, nor even measured, from counts: the plug-in entropy of $n$ labels is at most $\log n$, and the bound stays below.
-# Whoever knows the prior is past that limit, which is no contradiction: such a bound is not distribution-free any more.
+# Whoever knows the {term}`prior` is past that limit, which is no contradiction: such a bound is not distribution-free any more.
 #
 # ## 6. The wrong constant
 #
 # The authors' code adds $\log M$ where $H(Y)$ belongs.
-# For equally likely classes that is the same; otherwise it over-counts by
+# For equally likely classes that is the same; otherwise it over-counts, as in equation {eq}`eq-over-count`, by
 #
 # $$
 # \log M - H(Y) = \mathrm{KL}(\pi \,\|\, \text{uniform}) ,
 # $$
 #
 # on top of whatever the classifier reads.
-# Five classes in a row, four standard deviations apart, get a longer and longer tail.
+# Five classes in a row, four standard deviations apart, get a longer and longer {term}`tail <long tail>`.
 
 
 # %%
@@ -1014,6 +1014,60 @@ rows = [
     *archived["protocol"].items(),
 ]
 display(Markdown(markdown_table(("full run", ""), rows)))
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Which cannot be?**
+# Somebody reports these values of mutual information with a label: 2.4 nats for ten classes; 3.2 bits for ten classes; 0.3 nats for a label that is positive in 5 of 100 cases.
+# Which of them are impossible, whatever the input?
+# And what of a held-out reading of $-0.2$ nats?
+#
+# :::{admonition} Solution 1
+# :class: dropdown
+#
+# The cap of ten classes is $\log 10 = 2.303$ nats or $\log_2 10 = 3.322$ bits: the first value is impossible, the second is not.
+# A label that is positive in 5 of 100 cases has $H(Y) = -0.05 \log 0.05 - 0.95 \log 0.95 = 0.199$ nats: the third is impossible.
+# A negative reading is possible, and still a lower bound: the classifier does worse than somebody who always answers with the prior.
+#
+# :::
+#
+# **2. The price of pairs.**
+# With the best critic, and with as many pairs apart as it takes, the second term of NWJ shall have a standard deviation of 0.1 nats.
+# How many pairs does that take at the least if the truth is 5 nats, and if it is 10?
+# For which channel is the law an equality?
+#
+# :::{admonition} Solution 2
+# :class: dropdown
+#
+# By equation {eq}`eq-variance` the variance of a mean over $n$ independent pairs is at least $(e^I - 1)/n$, so $n \ge (e^I - 1)/0.01$: about 15 thousand pairs for 5 nats, and 2.2 million for 10.
+# Jensen's inequality is an equality if $r$ is the same for all pairs that are drawn together, as in the channel without noise: there $r = M$, and the variance is $M - 1 = e^I - 1$.
+#
+# :::
+#
+# **3. Two readings that meet.**
+# Both labels are equally likely, and a network answers with the logits $(a, 0)$ or $(0, a)$, $a > 0$, rightly for a share $\varrho > \tfrac12$ of the fresh points.
+# Divide the logits by $T$.
+# Write down $H(Y) - \mathrm{CE}$, and the reading of section 2 that does not ask for labels.
+# Which $T$ is best for the first, and what do both read there?
+#
+# :::{admonition} Solution 3
+# :class: dropdown
+#
+# With $p = 1 / (1 + e^{-a/T})$ the readings are
+#
+# $$
+# \begin{aligned}
+# H(Y) - \mathrm{CE} &= \log 2 + \varrho \log p + (1 - \varrho) \log (1 - p) , \\
+# \text{labels not asked} &= \log 2 + p \log p + (1 - p) \log (1 - p) .
+# \end{aligned}
+# $$
+#
+# The first is largest at $p = \varrho$, that is, $T = a / \log \frac{\varrho}{1 - \varrho}$, and there the two agree.
+# Beyond that point, the surer the network the lower the first, without limit, while the second rises to $\log 2$ whatever $\varrho$ is.
+# So the second is right for a calibrated network, and cannot tell whether a network is one.
+#
+# :::
 
 # %% [markdown]
 # Next: what the corrected prior does for a classifier that has to predict, on imbalanced images, in chapter 04.

@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Which loss should one train with on a long tail?
 #
-# PC-softmax, on the longest tail: on CIFAR-10-LT it has the highest class mean of five losses under one recipe, ahead even of subtracting the log-prior from plain softmax afterwards.
+# {term}`PC-softmax`, on the longest tail: on CIFAR-10-LT it has the highest {term}`class mean` of five losses under one recipe, ahead even of subtracting the log-prior from plain softmax afterwards.
 # Where the tail is short that correction does as well, and on MNIST class weights and LDAM-DRW do.
-# What it gives to rare classes it takes from common ones; but its logits, like those of plain softmax, carry a known prior and can be moved to any test, which those of focal loss and margins cannot.
+# What it gives to rare classes it takes from common ones; but its {term}`logits <logit>`, like those of plain softmax, carry a known {term}`prior` and can be moved to any test by adding a term, which those of {term}`focal loss` and margins cannot.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -27,15 +27,15 @@ from softmi.results import claims_table
 display(Markdown(claims_table("07_long_tailed_losses")))
 
 # %% [markdown]
-# Verdicts are computed from the archived full results; "not run" means that there is none yet.
+# {term}`Verdicts <verdict>` are computed from the archived full results; "not run" means that there is none yet.
 #
 # ## The settings
 #
 # Every loss is trained by one and the same recipe on each data set, and every number in a recipe was there before: in the authors' code, or in that of [Cao et al. (2019)](https://arxiv.org/abs/1906.07413).
 # Nothing is chosen on a test set, nor anywhere else: `softmi.longtail.train_network` is given the test pictures without their labels, and answers with the network of the last epoch.
 #
-# The smoke profile, which ran to make this page, cuts a long tail into the handwritten digits that come with scikit-learn.
-# The full profile has three data sets, with five seeds each.
+# The smoke {term}`profile`, which ran to make this page, cuts a long tail into the handwritten digits that come with scikit-learn.
+# The full profile has three data sets, with five {term}`seeds <seed>` each.
 # CIFAR-10-LT comes in two tiers: a small network for a computer without a GPU, whose result is archived, and the network and length of the literature for one with it, `tier = "gpu"`, which has not been run here.
 
 # %%
@@ -64,7 +64,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 
 import softmi
 from softmi import adjust_logits, balanced_class_weights, entropy, mutual_information
-from softmi import imbalance, longtail, losses, models
+from softmi import imbalance, longtail, losses, models, priors
 from softmi.datasets import (
     CUB,
     cifar10,
@@ -85,6 +85,7 @@ from softmi.longtail import LOSSES, RECIPES, carried_prior, train_network
 from softmi.metrics import group_accuracies
 from softmi.models import mobilenet_v2_features
 from softmi.results import (
+    format_points,
     load_claims,
     load_result,
     markdown_table,
@@ -113,7 +114,7 @@ display(Markdown(markdown_table(header, rows)))
 # %% [markdown]
 # ## The idea in plain words
 #
-# A long tail is a data set in which each class is somewhat rarer than the one before, until little is left of the last.
+# A {term}`long tail` is a data set in which each class is somewhat rarer than the one before, until little is left of the last.
 # A network that is to get most answers right learns to name the common classes when in doubt.
 # If the rare ones matter as much, something has to push the other way, and there are three places to push.
 #
@@ -121,10 +122,10 @@ display(Markdown(markdown_table(header, rows)))
 #
 # *The distance to the boundary.* Ask of rare classes that they be told apart with more to spare (LDAM), and later also weigh them (DRW).
 #
-# *The score.* Give the common classes their advantage openly, as a term that is added during training and left away afterwards (PC-softmax), or subtract it from an ordinary network (post-hoc).
+# *The score.* Give the common classes their advantage openly, as a term that is added during training and left away afterwards (PC-softmax), or subtract it from an ordinary network ({term}`post-hoc <post-hoc correction>`).
 #
-# The third is the only one that says what the scores mean: logarithms of probabilities, with a prior that is known.
-# So they can be moved to any test, and information can be read from them.
+# The third says openly what the scores mean: logarithms of probabilities, with a prior that is known.
+# So they can be moved to any test by adding a term, and information can be read from them.
 
 # %% [markdown]
 # ## The formula
@@ -142,10 +143,10 @@ display(Markdown(markdown_table(header, rows)))
 #
 # The last column is what the best possible logits differ by from those for equally likely classes.
 # It follows from the minimum of the expected loss: a weight $w_k$ acts as if class $k$ were $w_k$ times as common.
-# For focal loss and for margins there is no such statement; we take what is left when focus and margin go to zero.
+# For focal loss and for margins there is no such term (exercise 3 tells what there is for focal loss); we take what is left when focus and margin go to zero.
 #
-# PC-softmax is logit adjustment with $\tau = 1$ and the balanced softmax; chapter 04 trains them side by side and finds the same weights.
-# In code all of this is a dictionary of losses and one function that moves logits from the prior that they carry to the one that is wanted.
+# PC-softmax is {term}`logit adjustment` with $\tau = 1$ and the {term}`balanced softmax` (equation {eq}`eq-identity`); chapter 04 trains them side by side and finds the same weights.
+# In code all of this is a dictionary of losses and one function that moves logits from the prior that they carry to the one that is wanted, by the rule of equation {eq}`eq-rule`.
 
 
 # %%
@@ -243,14 +244,14 @@ for name in names:
 #
 # A unit is one network: a data set, a loss and a seed.
 # In the full profile each unit is kept when it is done, and goes on from its last epoch if it was cut short, to the same weights.
-# Within a seed all losses start from the same weights (but for the last layer of LDAM, which gives cosines) and see the same batches, so that differences can be taken pair by pair.
+# Within a seed all losses start from the same weights (but for the last layer of LDAM, which gives cosines) and see the same batches, so that differences can be taken {term}`pair by pair <paired difference>`.
 
 # %% tags=["hide-input"]
 CACHE = project_root() / "_build" / "full" / NAME
 # PC-softmax with another tau is trained for the curve alone.
 TRAINED = {name: [*LOSSES, *(f"tau={tau:g}" for tau in S["taus"].get(name, []))] for name in names}
 CODE = code_digest(longtail.train_network, longtail.network_of, longtail.loss_of, softmi.fit,
-                   softmi.training.CropsAndFlips, losses, imbalance, models)  # fmt: skip
+                   softmi.training.CropsAndFlips, losses, priors, imbalance, models)  # fmt: skip
 
 
 def data_digest(name):
@@ -283,12 +284,12 @@ done = dict(zip(jobs, Parallel(n_jobs=workers)(units), strict=True))
 # %% [markdown]
 # ## What is measured
 #
-# - *Micro accuracy*: the share of right answers on the test as it is.
+# - *{term}`Micro accuracy <micro accuracy>`*: the share of right answers on the test as it is.
 # - *Class mean*: the accuracy within each class, averaged over classes.
 # - *At the training prior*: the accuracies of the classes weighted by their shares of the training set, as on a test as skewed as that.
 # - *Many, medium, few*: the mean over classes with more than 100, with 20 to 100, and with fewer than 20 training pictures ([Liu et al., 2019](https://arxiv.org/abs/1904.05160)).
-# - *Calibration error*: how far the probability of an answer is from the share of right answers, on average over 15 bins of that probability.
-# - *Information*: the estimate of $I(X;Y)$ in nats, with the logits moved to the test's prior.
+# - *{term}`Calibration <calibration>` error*: how far the probability of an answer is from the share of right answers, on average over 15 bins of that probability.
+# - *Information*: the estimate of $I(X;Y)$ in {term}`nats <nat>`, with the logits moved to the test's prior.
 
 
 # %%
@@ -744,16 +745,10 @@ CONTRASTS = {
 }
 
 
-def in_points(difference):
-    low, mean, high = (100 * difference[key] for key in ("low", "mean", "high"))
-    word = "up" if low > 0 else "down" if high < 0 else "open"
-    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}] {word}".replace("-", "−")
-
-
 def difference_table(found):
     measures = [m for m in ("micro", "class_mean", "at_training_prior", "few") if m in found["differences"]["pc_minus_softmax"]]
     rows = [
-        (text, *(in_points(found["differences"][key][m]) for m in measures))
+        (text, *(format_points(found["differences"][key][m]) for m in measures))
         for key, text in CONTRASTS.items()
     ]
     return markdown_table(("difference", *(NAMES[m] for m in measures)), rows)
@@ -842,6 +837,65 @@ for name, record in archived.items():
             *((f"`{k}`", f"sha256 `{v[:12]}…`") for k, v in source["data"].items())]  # fmt: skip
     blocks.append(markdown_table((RECIPES[name].data, ""), rows))
 display(Markdown("\n\n".join(blocks) or "Nothing is archived yet."))
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. How heavy is a weight?**
+# Two classes have 5,000 and 50 training pictures.
+# With $\beta = 0.9999$, how much more does a picture of the rare class weigh, and which odds of the two classes do the logits still carry?
+# What does $\beta$ do as it goes to zero and to one?
+#
+# :::{admonition} Solution 1
+# :class: dropdown
+#
+# The sum $(1 - \beta^n)/(1 - \beta)$ is 3,935 for 5,000 pictures and 49.9 for 50, so a rare picture weighs 79 times as much.
+# By $\log \pi_k w_k$ the logits carry odds of $100/79 = 1.27$ to one for the common class: nearly none.
+# As $\beta$ goes to one the weights become inverse frequencies and nothing is carried; at zero all weights are equal, and it is plain softmax.
+#
+# :::
+#
+# **2. Half a correction.**
+# A network is trained with $\tau = \tfrac12$.
+# What has to be added to its logits to decide for equally likely classes, and for the training prior?
+# Put 0.5 beside the 2.0 in `taus` of the smoke profile and run the notebook again: where would the new dot lie if every network were the best possible one?
+#
+# :::{admonition} Solution 2
+# :class: dropdown
+#
+# The logits carry $(1 - \tau) \log \pi = \tfrac12 \log \pi$.
+# Subtract that for equally likely classes; add another $\tfrac12 \log \pi$ for the training prior.
+# Best possible networks differ by such terms only, so both lines of the figure would be one, and all dots would lie on it.
+# How far they lie off shows what the path of training does, and the luck of few pictures.
+#
+# :::
+#
+# **3. What focal loss does to a logit.**
+# Let $p$ be the probability of the first of two classes, and $q$ the network's.
+# The focal loss with $\gamma = 2$ costs $-p\,(1-q)^2 \log q - (1-p)\, q^2 \log (1-q)$ on average.
+# Find the best $q$ for $p = 0.9$, on a grid of values.
+# What happens to somebody who subtracts the log-prior from such logits?
+# Can the true $p$ be had from $q$?
+#
+# :::{admonition} Solution 3
+# :class: dropdown
+#
+# The best $q$ is 0.694: the network is right about which class is likelier, and not sure enough.
+# In logits $\log \frac{p}{1-p} = 2.20$ has become $\log \frac{q}{1-q} = 0.82$.
+# A prior of ten to one adds $\log 10 = 2.30$ to the former, and to the latter, where the picture itself tells nothing, only 0.86: the best $q$ for $p = 10/11$ is 0.702.
+# Whoever subtracts 2.30 takes out far too much, and the rare class is named too often.
+#
+# The truth is not lost.
+# At the minimum the derivatives of all classes balance, which for any number of classes gives
+#
+# $$
+# p_k \;\propto\; \frac{q_k}{(1 - q_k)^\gamma - \gamma\, q_k (1 - q_k)^{\gamma - 1} \log q_k}
+# $$
+#
+# ([Charoenphakdee et al., 2021](https://arxiv.org/abs/2011.09172)), and these $p_k$ can be moved to any prior.
+# But that is a formula for probabilities, not a term to add to logits, and it trusts the network to be at the minimum.
+#
+# :::
 
 # %% [markdown]
 # Next: the same weights, asked not what is in a picture but where: chapter 05.

@@ -21,7 +21,8 @@ focal loss, class-balanced weights, LDAM-DRW           :class:`FocalLoss`, :clas
 post-hoc logit adjustment, post-compensated softmax    :func:`adjust_logits`
 the synthetic task                                     :class:`GaussianClasses`
 a label-noise channel over images                      :class:`LabelNoise`
-CAM, infoCAM, infoCAM+, Finer-CAM's contrast            :func:`class_activation_map`
+CAM, infoCAM, infoCAM+, Finer-CAM's contrast            :class:`ActivationMaps`,
+                                                       :func:`class_activation_map`
 the region R of infoCAM (window sum)                   :func:`window_sum`
 box of a map, IoU                                      :func:`boxes_from_score_maps`,
                                                        :func:`box_iou`
@@ -30,6 +31,7 @@ MaxBoxAcc, MaxBoxAccV2                                 :class:`MaxBoxAccuracy`
 =====================================================  ==========================================
 """
 
+from softmi.activation_maps import ActivationMaps
 from softmi.cam import class_activation_map, contrast_weights, window_sum
 from softmi.estimators import SoftmaxMutualInformation
 from softmi.imbalance import (
@@ -55,15 +57,13 @@ from softmi.localization import (
 )
 from softmi.losses import (
     PCSoftmaxLoss,
-    adjust_logits,
     balanced_softmax_cross_entropy,
-    fold_prior,
     logit_adjusted_cross_entropy,
     pc_cross_entropy,
     pc_log_softmax,
     pc_softmax,
-    unfold_prior,
 )
+from softmi.priors import adjust_logits, fold_prior, unfold_prior
 from softmi.synthetic import (
     DiscreteJoint,
     GaussianClasses,
@@ -78,6 +78,7 @@ from softmi.training import fit
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActivationMaps",
     "DiscreteJoint",
     "FocalLoss",
     "GaussianClasses",

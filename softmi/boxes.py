@@ -278,31 +278,6 @@ def _sweep(
     return of_largest, of_any
 
 
-def _best_ious(
-    score_maps: Tensor,
-    boxes: Tensor | Sequence[Tensor],
-    thresholds: int,
-    *,
-    multi: bool,
-    inclusive: bool,
-    floor: float = 0.0,
-) -> np.ndarray:
-    """Best IoUs of a batch, (images, thresholds): of all contours, or of the largest."""
-    bytes_ = _as_uint8(score_maps)
-    truths = _boxes_of_images(boxes, len(bytes_))
-    steps = _score_thresholds(thresholds)
-    found = np.empty((len(bytes_), thresholds))
-    for row, score_map, truth in zip(found, bytes_, truths, strict=True):
-        # A byte map has 256 levels at most, however many thresholds there are.
-        levels, at = np.unique((steps * int(score_map.max())).astype(int), return_inverse=True)
-        of_largest, of_any = _sweep(
-            score_map, truth, levels.tolist(),
-            inclusive=inclusive, single=not multi, multi=multi, floor=floor,
-        )  # fmt: skip
-        row[:] = np.take(of_any if multi else of_largest, at)
-    return found
-
-
 def ious_over_thresholds(
     score_maps: Num[Tensor, "images height width"],
     boxes: Num[Tensor, "images 4"] | Sequence[Num[Tensor, "_ 4"]],
@@ -310,6 +285,7 @@ def ious_over_thresholds(
     *,
     multi: bool = False,
     inclusive: bool = False,
+    at_least: float = 0.0,
 ) -> Float[Tensor, "images thresholds"]:
     r"""IoU of the predicted box with the true one, at every score threshold.
 
@@ -329,15 +305,29 @@ def ious_over_thresholds(
         thresholds: T.
         multi: The best of all contours' boxes, as in MaxBoxAccV2, instead of the largest's.
         inclusive: The pixel conventions of Choe et al. (2020).
+        at_least: Smallest IoU of interest: those below it may come out as others below it, and
+            the sweep is faster.
 
     Raises:
         TypeError: Maps neither uint8 nor floating.
         ValueError: Another rank, no images, NaN or infinite values, an image without boxes,
-            impossible boxes, or no thresholds.
+            impossible boxes, no thresholds, or `at_least` outside [0, 1].
 
     """
     if thresholds < 1:
         raise ValueError(f"thresholds must be at least 1, got {thresholds}")
-    return torch.from_numpy(
-        _best_ious(score_maps, boxes, thresholds, multi=multi, inclusive=inclusive)
-    )
+    if not 0 <= at_least <= 1:
+        raise ValueError(f"at_least must be in [0, 1], got {at_least}")
+    bytes_ = _as_uint8(score_maps)
+    truths = _boxes_of_images(boxes, len(bytes_))
+    steps = _score_thresholds(thresholds)
+    found = np.empty((len(bytes_), thresholds))
+    for row, score_map, truth in zip(found, bytes_, truths, strict=True):
+        # A byte map has 256 levels at most, however many thresholds there are.
+        levels, at = np.unique((steps * int(score_map.max())).astype(int), return_inverse=True)
+        of_largest, of_any = _sweep(
+            score_map, truth, levels.tolist(),
+            inclusive=inclusive, single=not multi, multi=multi, floor=at_least,
+        )  # fmt: skip
+        row[:] = np.take(of_any if multi else of_largest, at)
+    return torch.from_numpy(found)

@@ -7,36 +7,30 @@ for the rest the error says exactly what to put where.
 
 import gzip
 import hashlib
-import io
 import json
-import os
 import re
 import tarfile
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
-from sklearn.datasets import load_digits
+from jaxtyping import Int, UInt8
 from torch import Tensor
-from torch.nn.functional import interpolate
 from torchvision.datasets import CIFAR10, MNIST
 from torchvision.datasets.utils import check_integrity, download_url
 
-
-def data_root() -> Path:
-    """Folder of the real data: `SOFTMI_DATA`, else `~/.cache/softmi`."""
-    return Path(os.environ.get("SOFTMI_DATA") or "~/.cache/softmi").expanduser()
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file, for provenance."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+from softmi._files import data_root, sha256
+from softmi.pictures import CUB as CUB
+from softmi.pictures import TinyImageNet as TinyImageNet
+from softmi.pictures import misread_boxes as misread_boxes
+from softmi.scenes import MultiScenes as MultiScenes
+from softmi.scenes import Scenes as Scenes
+from softmi.scenes import digit_scenes as digit_scenes
+from softmi.scenes import digits as digits
+from softmi.scenes import multi_digit_scenes as multi_digit_scenes
 
 
 def first_per_class(
@@ -91,99 +85,6 @@ def long_tailed_counts(
             f"largest={largest}, factor={factor}"
         )
     return [int(largest * factor ** (-k / max(1, classes - 1))) for k in range(classes)]
-
-
-# --- Embedded: scikit-learn's digits, and scenes rendered from them ---------------------------
-
-
-def digits(
-    split: Literal["train", "test"], *, seed: int = 0
-) -> tuple[Float[Tensor, "samples 1 8 8"], Int[Tensor, " samples"]]:
-    """The 1,797 handwritten digits that come with scikit-learn, in [0, 1].
-
-    Two thirds train (1,198), one third test (599), split at random by `seed`; nothing is
-    downloaded.
-    """
-    bunch = load_digits()
-    order = torch.randperm(len(bunch.target), generator=torch.Generator().manual_seed(seed))
-    cut = 2 * len(order) // 3
-    chosen = {"train": order[:cut], "test": order[cut:]}[split]
-    images = torch.from_numpy(bunch.images).float()[:, None] / 16
-    return images[chosen], torch.from_numpy(bunch.target).long()[chosen]
-
-
-@dataclass(frozen=True)
-class Scenes:
-    """Images with one labelled object each, and where it is.
-
-    Attributes:
-        images: In [0, 1], shape (samples, channels, height, width).
-        targets: Class of the object, shape (samples,).
-        boxes: Its bounding box in pixels, x0 y0 x1 y1 with x1 and y1 exclusive, shape
-            (samples, 4).
-
-    """
-
-    images: Float[Tensor, "samples channels height width"]
-    targets: Int[Tensor, " samples"]
-    boxes: Float[Tensor, "samples 4"]
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-
-def digit_scenes(
-    n: int,
-    generator: torch.Generator,
-    *,
-    split: Literal["train", "test"] = "train",
-    size: int = 48,
-    digit_size: tuple[int, int] = (14, 24),
-    distractors: int = 3,
-) -> Scenes:
-    """Render digits of random size and place on a noisy ground with fragments as distractors.
-
-    Each scene holds one digit of scikit-learn's set, scaled to a random side within
-    `digit_size`, and `distractors` small patches cut from digits, which tell little about the
-    class. The box encloses the pixels of the digit brighter than one eighth of the full range.
-
-    Raises:
-        ValueError: A digit that does not fit into the scene, or n < 1.
-
-    """
-    low, high = digit_size
-    if n < 1 or not 4 <= low <= high <= size or distractors < 0:
-        raise ValueError(
-            f"need n >= 1 and 4 <= digit sizes <= size, got n={n}, digit_size={digit_size}, "
-            f"size={size}, distractors={distractors}"
-        )
-    glyphs, labels = digits(split)
-
-    def integer(limit: int) -> int:
-        return int(torch.randint(limit, (), generator=generator))
-
-    images = 0.1 * torch.rand(n, 1, size, size, generator=generator)
-    targets = torch.empty(n, dtype=torch.long)
-    boxes = torch.empty(n, 4)
-    for i in range(n):
-        for _ in range(distractors):
-            patch = interpolate(glyphs[integer(len(glyphs))][None], (16, 16), mode="bilinear")[0]
-            cut = patch[:, 6:11, 6:11]
-            x, y = integer(size - 5 + 1), integer(size - 5 + 1)
-            images[i, :, y : y + 5, x : x + 5] = torch.maximum(
-                images[i, :, y : y + 5, x : x + 5], cut
-            )
-        chosen, side = integer(len(glyphs)), low + integer(high - low + 1)
-        glyph = interpolate(
-            glyphs[chosen][None], (side, side), mode="bilinear", align_corners=False
-        )[0]
-        x, y = integer(size - side + 1), integer(size - side + 1)
-        window = images[i, :, y : y + side, x : x + side]
-        images[i, :, y : y + side, x : x + side] = torch.maximum(window, glyph)
-        ys, xs = (glyph[0] > 1 / 8).nonzero(as_tuple=True)
-        targets[i] = labels[chosen]
-        boxes[i] = torch.stack([x + xs.min(), y + ys.min(), x + xs.max() + 1, y + ys.max() + 1])
-    return Scenes(images, targets, boxes)
 
 
 # --- MNIST ------------------------------------------------------------------------------------
@@ -441,96 +342,7 @@ def _listed_checksums(path: Path) -> dict[Path, str]:
     return {path.parent / name.lstrip("*"): digest for digest, name in lines}
 
 
-# --- CUB-200-2011 -----------------------------------------------------------------------------
-
-
-class CUB:
-    """CUB-200-2011 (Wah et al. 2011), all 200 classes or a subset, with its bounding boxes.
-
-    Reads `CUB_200_2011/` (the original folder) or a tar of it, without extracting anything.
-    Images are resized to `size` x `size` (aspect not kept, as in weakly supervised localisation)
-    and boxes with them.
-
-    Attributes:
-        targets: Class index from 0, shape (images,).
-        is_train: The official split, shape (images,).
-        boxes: x0 y0 x1 y1 in the resized image, x1 and y1 exclusive, clipped to it.
-        classes: Number of classes present.
-
-    Args:
-        path: The folder or tar; None looks under :func:`data_root`.
-        size: Side of the returned images.
-
-    Raises:
-        FileNotFoundError: Nothing there; the message says what to put where.
-        ValueError: Text files that describe different images.
-
-    """
-
-    NAMES = ("CUB_200_2011", "CUB_200_2011.tgz", "CUB_200_2011_c50_s224.tar")
-
-    def __init__(self, path: Path | None = None, *, size: int = 224) -> None:
-        if path is None:
-            found = [data_root() / n for n in self.NAMES if (data_root() / n).exists()]
-            if not found:
-                raise FileNotFoundError(
-                    f"no CUB-200-2011 under {data_root()}: put the folder CUB_200_2011 or its "
-                    f"archive there (one of {', '.join(self.NAMES)}), or set SOFTMI_DATA"
-                )
-            path = found[0]
-        self.path, self.size = Path(path), size
-        self._members: dict[str, bytes] | None = None
-        if self.path.is_file():
-            self._members = _read_tar(self.path)
-        self._ids: list[str] | None = None
-        self.names = [row[1] for row in self._table("images.txt")]
-        self.targets = torch.tensor([int(r[1]) for r in self._table("image_class_labels.txt")]) - 1
-        self.classes = len(self.targets.unique())
-        self.is_train = torch.tensor([r[1] == "1" for r in self._table("train_test_split.txt")])
-        xywh = torch.tensor([[float(v) for v in r[1:]] for r in self._table("bounding_boxes.txt")])
-        scale = size / self._sizes()
-        box = torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], dim=1) * scale.repeat(1, 2)
-        self.boxes = box.clamp(0, size)  # two official boxes run past the edge
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, index: int) -> tuple[Float[Tensor, "3 size size"], int]:
-        """Return image `index`, RGB in [0, 1], and its class."""
-        image = self._open(index).convert("RGB").resize((self.size, self.size), resample=2)
-        array = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        return array.float() / 255, int(self.targets[index])
-
-    def _open(self, index: int):
-        from PIL import Image
-
-        return Image.open(io.BytesIO(self._bytes(f"images/{self.names[index]}")))
-
-    def _bytes(self, name: str) -> bytes:
-        if self._members is not None:
-            return self._members[name]
-        return (self.path / name).read_bytes()
-
-    def _table(self, name: str) -> list[list[str]]:
-        """Rows of a text file in the order of their image ids: the same ids in every file."""
-        lines = self._bytes(name).decode().splitlines()
-        rows = sorted((line.split() for line in lines if line.strip()), key=lambda r: int(r[0]))
-        ids = [row[0] for row in rows]
-        if self._ids is None:
-            self._ids = ids
-        if ids != self._ids:
-            raise ValueError(
-                f"{self.path}: {name} describes other images ({len(ids)}) than images.txt "
-                f"({len(self._ids)})"
-            )
-        return rows
-
-    def _sizes(self) -> Float[Tensor, "images 2"]:
-        """Width and height of each stored image."""
-        try:
-            return torch.tensor([[float(v) for v in r[1:]] for r in self._table("sizes.txt")])
-        except (KeyError, FileNotFoundError):  # the original archive has no such table
-            return torch.tensor([self._open(i).size for i in range(len(self))]).float()
+# --- CUB-200-2011, imbalanced ------------------------------------------------------------------
 
 
 def imbalanced_cub_indices(
@@ -557,13 +369,3 @@ def imbalanced_cub_indices(
     if cut_test:
         test = test[first_per_class(cub.targets[test], torch.where(even, 15, 5).tolist())]
     return train, test
-
-
-def _read_tar(path: Path) -> dict[str, bytes]:
-    """Regular files of an archive by their path below its top folder; nothing is extracted."""
-    members = {}
-    with tarfile.open(path) as archive:
-        for member in archive:
-            if member.isfile() and (file := archive.extractfile(member)) is not None:
-                members[member.name.removeprefix("./").split("/", 1)[-1]] = file.read()
-    return members

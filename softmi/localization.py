@@ -19,7 +19,6 @@ from softmi._validation import describe
 from softmi.boxes import (
     _as_uint8,
     _best_iou_of_boxes,
-    _best_ious,
     _normalised,
     _score_thresholds,
     box_iou,
@@ -128,12 +127,13 @@ class _BoxCounts(_Counts):
                 or impossible boxes. Nothing of the batch is counted.
 
         """
-        best = _best_ious(
+        best = ious_over_thresholds(
             score_maps, boxes, self.thresholds,
-            multi=self.multi, inclusive=self.inclusive, floor=min(self.iou_thresholds),
+            multi=self.multi, inclusive=self.inclusive, at_least=min(self.iou_thresholds),
         )  # fmt: skip
-        counts = (best >= np.reshape(self.iou_thresholds, (-1, 1, 1))).sum(1)
-        self.correct = self.correct + torch.from_numpy(counts).to(self.correct)
+        deltas = torch.tensor(self.iou_thresholds, dtype=torch.float64)[:, None, None]
+        counts = (best >= deltas).sum(1)
+        self.correct = self.correct + counts.to(self.correct)
         self.total = self.total + len(best)
 
     @property

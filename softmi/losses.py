@@ -6,7 +6,7 @@ Adding :math:`\tau \log \pi_k` to the logits before an ordinary cross-entropy is
 and training trajectories are the same.
 """
 
-import copy
+import math
 
 import torch
 import torch.nn.functional as F
@@ -239,13 +239,15 @@ def _cross_entropy(
     logits = at_least_float32(logits)
     targets = targets.to(logits) if soft else targets.long()
     log_prior = _tempered(log_prior.to(logits), tau)
-    log_q = _adjusted_log_softmax(logits, log_prior)
+    if soft or label_smoothing:
+        log_q = torch.log_softmax(logits + log_prior, dim=1)
     if soft:
         losses = _expected(targets, -log_q)
-        constant = _expected(targets, log_prior.expand_as(targets))
-    else:
+    elif label_smoothing:
         losses = F.nll_loss(log_q, targets, reduction="none")
-        constant = log_prior[targets]
+    else:
+        losses = _label_losses(logits, log_prior, targets)
+    constant = _expected(targets, log_prior.expand_as(targets)) if soft else log_prior[targets]
     if label_smoothing:
         # Over the classes that can occur: the others do not appear in the normaliser, and would
         # be rewarded for growing without bound.
@@ -255,56 +257,74 @@ def _cross_entropy(
         constant = (1 - label_smoothing) * constant + label_smoothing * _expected(even, log_prior)
     if of_ratio:
         losses = losses + constant
-    if values and not torch.isfinite(losses.detach().sum()):
+    loss = _reduce(losses, reduction)
+    if values and not math.isfinite(loss.detach().sum()):
         mass = targets > 0 if soft else F.one_hot(targets, logits.shape[1]).bool()
         impossible = (mass & torch.isneginf(log_prior)).any(0).nonzero().flatten().tolist()
         smoothed = torch.isfinite(log_prior) & bool(label_smoothing)
         explain_losses(losses, logits, mass | smoothed)
         if impossible:
             raise ValueError(f"targets contain classes of zero prior: {impossible}")
-    return _reduce(losses, reduction)
+    return loss
 
 
-class _AdjustedLogSoftmax(torch.autograd.Function):
-    """log softmax(logits + offset) of each row, in one buffer where autograd would take two.
+class _LabelLosses(torch.autograd.Function):
+    """-log q_y and q = softmax(logits + offset) of each row, in one buffer, with one exponential.
 
     The sum of logits and offset is needed for the softmax and never again, so that the result may
-    take its place. Both are as large as the logits; with many classes, making and filling another
-    such buffer is what the correction costs.
+    take its place; and the gradient is q, less one at the label. Autograd would fill another
+    buffer in each direction and exponentiate again in the second: with many classes such passes
+    over memory are what the correction costs.
     """
 
     @staticmethod
-    def forward(logits: Tensor, offset: Tensor) -> Tensor:
-        log_q = logits.contiguous() + offset  # rows in one piece are read before they are written
-        return torch.ops.aten._log_softmax.out(log_q, 1, False, out=log_q)
+    def forward(logits: Tensor, offset: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        q = logits.contiguous() + offset  # rows in one piece are read before they are written
+        torch.softmax(q, 1, out=q)
+        own = q.gather(1, targets[:, None])[:, 0]
+        losses = -own.log()
+        if own.min() < (tiny := torch.finfo(own.dtype).tiny):  # digits of q_y are lost below
+            rows = own < tiny
+            losses[rows] = F.cross_entropy(logits[rows] + offset, targets[rows], reduction="none")
+        return losses, q
 
     @staticmethod
-    def setup_context(ctx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(output)
+    def setup_context(ctx, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(output[1], inputs[2])
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        (log_q,) = ctx.saved_tensors
-        return torch.ops.aten._log_softmax_backward_data(gradient, log_q, 1, log_q.dtype), None
+    def backward(
+        ctx, by_losses: Tensor | None, by_q: Tensor | None
+    ) -> tuple[Tensor | None, None, None]:
+        q, targets = ctx.saved_tensors
+        gradient = None
+        if by_losses is not None:
+            scale = by_losses[:, None]
+            gradient = (q * scale).scatter_add_(1, targets[:, None], -scale)
+        if by_q is not None:  # in second derivatives
+            of_q = q * (by_q - (by_q * q).sum(1, keepdim=True))
+            gradient = of_q if gradient is None else gradient + of_q
+        return gradient, None, None
 
     @staticmethod
-    def vmap(info, in_dims, logits: Tensor, offset: Tensor) -> tuple[Tensor, int]:
-        logits, offset = (
-            t if d is None else t.movedim(d, 0)
-            for t, d in zip((logits, offset), in_dims, strict=True)
-        )
-        if in_dims[1] is not None:
-            offset = offset[:, None]
-        return torch.log_softmax(logits + offset, -1), 0
+    def vmap(
+        info, in_dims, logits: Tensor, offset: Tensor, targets: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+        def plain(logits, offset, targets):
+            log_q = torch.log_softmax(logits + offset, dim=1)
+            return -log_q.gather(1, targets[:, None])[:, 0], log_q.exp()
+
+        return torch.vmap(plain, in_dims)(logits, offset, targets), (0, 0)
 
 
-def _adjusted_log_softmax(logits: Tensor, offset: Tensor) -> Tensor:
-    """log softmax(logits + offset) of each row, shape (batch, classes)."""
+def _label_losses(logits: Tensor, offset: Tensor, targets: Tensor) -> Tensor:
+    """-log softmax(logits + offset) at the label of each row, shape (batch,)."""
     # Elsewhere kernels need not read a row before they write it, and compilers fuse by themselves.
     in_one_buffer = logits.device.type == "cpu" and not torch.compiler.is_compiling()
     if in_one_buffer and not offset.requires_grad:
-        return _AdjustedLogSoftmax.apply(logits, offset)
-    return torch.log_softmax(logits + offset, dim=1)
+        return _LabelLosses.apply(logits, offset, targets)[0]
+    return F.cross_entropy(logits + offset, targets, reduction="none")
 
 
 def _expected(weights: Tensor, values: Tensor) -> Tensor:
@@ -316,123 +336,6 @@ def _reduce(losses: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return losses
     return losses.mean() if reduction == "mean" else losses.sum()
-
-
-def adjust_logits(
-    logits: Float[Tensor, "batch classes"],
-    *,
-    train_prior: PriorLike | None = None,
-    test_prior: PriorLike | None = None,
-    tau: float = 1.0,
-) -> Float[Tensor, "batch classes"]:
-    r"""Move logits from one class prior to another after training (post-hoc correction).
-
-    .. math:: g_k(x) = f_k(x) - \tau \log \pi^{\text{train}}_k + \tau \log \pi^{\text{test}}_k
-
-    For a network trained with plain cross-entropy give `train_prior` (Saerens et al. 2002; Menon
-    et al. 2021; the post-compensated softmax of Hong et al. 2021). For one trained with
-    :func:`pc_cross_entropy` leave it out: its logits carry no prior.
-
-    Args:
-        logits: :math:`f_k(x)`, shape (batch, classes).
-        train_prior: Prior to take out; None takes out nothing.
-        test_prior: Prior to put in; None means equally likely classes.
-        tau: Strength of the correction.
-
-    Raises:
-        TypeError: Logits that are not floating point.
-        ValueError: Wrong shapes, priors that are no distributions, or a class of zero
-            `train_prior`, for which the network says nothing.
-
-    """
-    check_logits(logits, allow_empty=True)
-    logits = at_least_float32(logits)
-    values = values_can_be_checked(logits)
-    if train_prior is not None:
-        pi = as_prior(train_prior, classes=logits.shape[1], like=logits, values=values)
-        if values and (pi == 0).any():
-            absent = (pi == 0).nonzero().flatten().tolist()
-            raise ValueError(f"train_prior is zero for classes {absent}: nothing to correct from")
-        logits = logits - _tempered(pi.log(), tau)
-    if test_prior is not None:
-        pi = as_prior(test_prior, classes=logits.shape[1], like=logits, values=values)
-        logits = logits + _tempered(pi.log(), tau)
-    return logits
-
-
-def fold_prior(head: nn.Linear, prior: PriorLike, *, tau: float = 1.0) -> nn.Linear:
-    r"""Copy a linear head with the log-prior added to its bias: prior correction at no cost.
-
-    .. math:: f'_k = w_k^\top z + b_k + \tau \log \pi_k
-
-    with features :math:`z`, weights :math:`w_k`, bias :math:`b_k` and prior :math:`\pi`. Plain
-    cross-entropy on :math:`f'` is the logit-adjusted loss on :math:`f`, and
-    :math:`\partial f' / \partial b` is the identity: at each step the gradients of :math:`w`,
-    of :math:`b` and of all layers below are those of :func:`pc_cross_entropy`. An optimiser whose
-    steps depend on gradients alone, as SGD with momentum or Adam, takes the same steps; the bias
-    stays ahead by :math:`\tau \log \pi` throughout, and :func:`unfold_prior` takes it out.
-
-    It is not the same
-
-    - with weight decay on the bias, which pulls :math:`b + \tau \log \pi` towards zero instead
-      of :math:`b`: leave the head's bias out of the decay;
-    - with gradients or steps that depend on the size of parameters (LARS, LAMB, decoupled decay);
-    - in half precision, also under autocast: there logits are rounded after the log-prior is
-      added, here in float32 before it, so that the last digits differ;
-    - when the prior changes during training, as in incremental learning: unfold the old, fold the
-      new.
-
-    Args:
-        head: Any `nn.Linear`, untouched; one without bias gets one that is not trained.
-        prior: :math:`\pi`, shape (classes,), all positive.
-        tau: Strength of the correction.
-
-    Returns:
-        A new layer that has its own parameters; make the optimiser afterwards.
-
-    Raises:
-        TypeError: `head` is not an `nn.Linear`.
-        ValueError: A prior that is no distribution over the head's outputs, or with zeros, for
-            which the bias would be infinite; :class:`PCSoftmaxLoss` takes those.
-
-    Example:
-        >>> head = fold_prior(nn.Linear(5, 2), [0.9, 0.1])  # train it with plain cross-entropy
-        >>> head = unfold_prior(head, [0.9, 0.1])  # and predict with the argmax
-
-    """
-    return _with_bias(head, prior, tau)
-
-
-def unfold_prior(head: nn.Linear, prior: PriorLike, *, tau: float = 1.0) -> nn.Linear:
-    r"""Take out what :func:`fold_prior` put in; what is left are logits that carry no prior.
-
-    .. math:: f_k = w_k^\top z + b'_k - \tau \log \pi_k
-
-    Needed before prediction: the argmax of the folded head is that of the training prior. With
-    equally likely classes predict with the argmax of :math:`f`, otherwise with
-    :func:`adjust_logits`. Also applies to a network trained with plain cross-entropy, whose logits
-    it corrects post hoc.
-
-    Args and errors as in :func:`fold_prior`.
-    """
-    return _with_bias(head, prior, -tau)
-
-
-def _with_bias(head: nn.Linear, prior: PriorLike, tau: float) -> nn.Linear:
-    if not isinstance(head, nn.Linear):
-        raise TypeError(f"head must be an nn.Linear, got {type(head).__name__}")
-    pi = as_prior(prior, classes=head.out_features)
-    if (pi == 0).any():
-        absent = (pi == 0).nonzero().flatten().tolist()
-        raise ValueError(f"prior is zero for classes {absent}: the bias would be infinite")
-    result = copy.deepcopy(head)
-    offset = tau * pi.log().to(head.weight.device)
-    if result.bias is None:
-        result.bias = nn.Parameter(offset.to(head.weight.dtype), requires_grad=False)
-    else:
-        with torch.no_grad():
-            result.bias.add_(offset)
-    return result
 
 
 class _Loss(nn.Module):

@@ -74,6 +74,52 @@ def paired_difference(
             "values": differences.tolist()}  # fmt: skip
 
 
+def bootstrap_interval(
+    values: Sequence[float] | np.ndarray,
+    groups: Sequence[int] | np.ndarray | None = None,
+    *,
+    confidence: float = 0.95,
+    draws: int = 4000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    r"""Mean of values and its percentile interval over resampled values (Efron 1979).
+
+    .. math:: \bar v^* = \frac{1}{n} \sum_j c_j u_j , \qquad
+              c \sim \mathrm{Multinomial}(n, n_j / n)
+
+    with distinct values :math:`u_j`, found :math:`n_j` times among n: how often each *value* is
+    drawn is all that the mean depends on, so that a share of hits costs no more than its counts.
+
+    Args:
+        values: One for each image, say: a hit, or a difference of hits.
+        groups: Group of each value, such as its class. Then whole groups are resampled, and the
+            mean is that of all values in the drawn groups.
+        confidence: Of the interval.
+        draws: Resampled means.
+        seed: Of the resampling.
+
+    Raises:
+        ValueError: No values, values that are not finite, or groups of another length.
+
+    """
+    array = np.asarray(values, dtype=float)
+    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
+        raise ValueError(f"need finite values in one dimension, got shape {array.shape}")
+    draw = np.random.default_rng(seed)
+    if groups is None:
+        found, counts = np.unique(array, return_counts=True)
+        means = draw.multinomial(len(array), counts / len(array), draws) @ found / len(array)
+    else:
+        if len(groups) != len(array):
+            raise ValueError(f"got {len(array)} values and {len(groups)} groups")
+        of = np.unique(np.asarray(groups), return_inverse=True)[1]
+        sums, sizes = np.bincount(of, array), np.bincount(of)
+        picks = draw.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), draws)
+        means = (picks @ sums) / (picks @ sizes)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
+    return {"mean": float(array.mean()), "low": low, "high": high, "n": len(array)}
+
+
 # --- Result files -----------------------------------------------------------------------------
 
 
@@ -386,6 +432,24 @@ def format_number(ours: Any, decimals: int = 3) -> str:
     if ours.get("sd") is None:
         return fixed(ours["mean"])
     return f"{fixed(ours['mean'])} ± {fixed(ours['sd'])} (n = {ours['n']})"
+
+
+def format_points(difference: Mapping[str, Any]) -> str:
+    """Write a difference of shares in percentage points with its interval, and its sign in a word.
+
+    The word is "up" or "down" where the whole interval lies on one side of zero, else "open".
+
+    Args:
+        difference: `mean`, `low` and `high` as shares of one, as :func:`paired_difference` gives.
+
+    Example:
+        >>> format_points({"mean": 0.012, "low": 0.005, "high": 0.019})
+        '+1.20 [+0.50, +1.90] up'
+
+    """
+    low, mean, high = (100 * difference[key] for key in ("low", "mean", "high"))
+    word = "up" if low > 0 else "down" if high < 0 else "open"
+    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}] {word}".replace("-", "−")
 
 
 def expectation(claim: Claim) -> str:

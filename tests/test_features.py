@@ -80,6 +80,116 @@ def test_an_interrupted_run_leaves_nothing_that_looks_finished(cache):
     assert np.array_equal(maps, (2 * images().tensors[0]).half().numpy())
 
 
+def cached_file(cache):
+    (path,) = cache.iterdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    "damage", ["empty", "cut", "longer", "text", "pickle", "float32", "fewer", "flat", "zip"]
+)
+def test_a_damaged_file_is_made_again(damage, cache):
+    expected = extract_feature_maps(Backbone(Doubles(), "w", "c"), images(), "key").copy()
+    path = cached_file(cache)
+    content = path.read_bytes()
+    if damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "cut":
+        path.write_bytes(content[:-1])
+    elif damage == "longer":
+        path.write_bytes(content + b"\0\0")
+    elif damage == "text":
+        path.write_text("no array")
+    else:
+        with path.open("wb") as file:
+            if damage == "pickle":
+                np.save(file, np.array([{}], dtype=object))
+            elif damage == "zip":
+                np.savez(file, a=expected)
+            elif damage == "float32":
+                np.save(file, expected.astype(np.float32))
+            else:
+                np.save(file, expected[:-1] if damage == "fewer" else expected.reshape(7, -1))
+    network = Doubles()
+    maps = extract_feature_maps(Backbone(network, "w", "c"), images(), "key")
+    assert network.passes == 1
+    assert np.array_equal(maps, expected)
+    assert cached_file(cache).read_bytes() == content
+
+
+class Changes(nn.Module):
+    """Gives what is asked for instead of maps of one shape."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind, self.passes = kind, 0
+
+    def forward(self, x):
+        self.passes += 1
+        if self.kind == "pooled":
+            return x.mean((2, 3))
+        if self.kind == "shape" and self.passes == 2:
+            return x[..., :2]
+        if self.kind == "too large":
+            return x + 1e5
+        if self.kind == "nan":
+            return x * torch.nan
+        return x[:-1] if self.kind == "fewer" else x
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("pooled", r"got \(3, 3\) for 3 images"),
+        ("shape", r"got \(3, 3, 4, 2\) for 3 images after \(3, 4, 5\) for one"),
+        ("fewer", r"got \(2, 3, 4, 5\) for 3 images"),
+        ("too large", "finite in float16 .* got 100000 to 100001"),
+        ("nan", "finite in float16"),
+    ],
+)
+def test_maps_that_cannot_be_kept_are_refused_and_leave_no_file(kind, message, cache):
+    with pytest.raises(ValueError, match=message):
+        extract_feature_maps(Backbone(Changes(kind), "w", "c"), images(), "key", batch_size=3)
+    assert not list(cache.iterdir())
+
+
+def test_an_interrupted_run_leaves_no_file_at_all(cache):
+    with pytest.raises(KeyboardInterrupt):
+        extract_feature_maps(Backbone(Doubles(fail_at=3), "w", "c"), images(), "key", batch_size=2)
+    assert not list(cache.iterdir())
+
+
+def test_images_can_be_read_by_other_processes():
+    """Workers by fork, as the defaults of Linux and of the loader are; order and values stay."""
+    maps = extract_feature_maps(
+        Backbone(Doubles(), "w", "c"), images(), "key", batch_size=2, workers=1
+    )
+    assert np.array_equal(maps, (2 * images().tensors[0]).half().numpy())
+
+
+class ManyImages(torch.utils.data.Dataset):
+    """So many images that their maps take 96 MiB."""
+
+    def __len__(self) -> int:
+        return 512
+
+    def __getitem__(self, index):
+        return torch.full((3, 128, 256), index / 512), 0
+
+
+def test_memory_does_not_grow_with_the_number_of_images():
+    """Peak memory of a process that extracts 96 MiB of maps, above what it held before."""
+    resource = pytest.importorskip("resource")
+    backbone = Backbone(nn.Identity(), "w", "c")
+    extract_feature_maps(backbone, images(), "warm up")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    maps = extract_feature_maps(backbone, ManyImages(), "many", batch_size=4)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert maps.nbytes == 96 * 2**20
+    assert grown < 48 * 1024  # KiB; holding or mapping what is written would add 96 MiB
+    assert maps[511, 2, 127, 255] == np.float16(511 / 512)
+
+
 def test_no_gradients_are_kept():
     class Watch(Doubles):
         def forward(self, x):

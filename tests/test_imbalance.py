@@ -10,6 +10,7 @@ import mpmath as mp
 import pytest
 import torch
 import torch.nn.functional as F
+from compiling import compiled_like_eager
 from slow_reference import EPS
 from test_losses import case, gradient
 from torch import nn
@@ -637,26 +638,18 @@ def test_buffers_follow_to_a_device_and_through_the_state_dict(make):
 def test_module_compiles_into_one_graph_and_stays_compiled_over_many_epochs(make):
     logits, targets, counts = case(32, scale=0.3)
     module = make(counts)
-    torch.compiler.reset()
-    compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
-    a, b = logits.clone().requires_grad_(True), logits.clone().requires_grad_(True)
-    eager, traced = module(a, targets), compiled(b, targets)
-    eager.backward()
-    traced.backward()
-    torch.testing.assert_close(traced, eager, rtol=0, atol=64 * EPS)
-    torch.testing.assert_close(b.grad, a.grad, rtol=0, atol=64 * EPS)
+    compiled = compiled_like_eager(lambda f: module(f, targets), logits)
     # Beyond the limit of recompilations, which is 8: an error under fullgraph.
     for epoch in range(12):
         if hasattr(module, "set_epoch"):
             module.set_epoch(epoch)
-        compiled(logits, targets)
+        compiled(logits)
 
 
 @pytest.mark.usefixtures("no_shape_checks")
 def test_soft_targets_and_the_functions_compile_into_one_graph():
     logits, targets, counts = case(33)
     prior, t = counts / counts.sum(), soft_targets()
-    torch.compiler.reset()
 
     def losses(f):
         return torch.stack([
@@ -667,8 +660,7 @@ def test_soft_targets_and_the_functions_compile_into_one_graph():
             ldam_loss(f, targets, counts, scale=3.0),
         ])  # fmt: skip
 
-    compiled = torch.compile(losses, backend="aot_eager", fullgraph=True)
-    torch.testing.assert_close(compiled(logits), losses(logits), rtol=0, atol=256 * EPS)
+    compiled_like_eager(losses, logits, roundings=256)
 
 
 @each_module

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from compiling import compiled_like_eager
 from processes import two_processes
 from slow_reference import EPS, log_ratio, relative_error, rounding_bound
 from torch import nn
@@ -23,7 +24,7 @@ from softmi import (
     pc_log_softmax,
     pc_softmax,
 )
-from softmi.losses import _adjusted_log_softmax
+from softmi.losses import _label_losses
 
 half_types = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 
@@ -552,12 +553,12 @@ def test_representation_says_what_the_loss_is():
     assert "classes=2, tau=0.5, reduction='mean', label_smoothing=0.1" in text
 
 
-# --- One buffer for the sum and its softmax ----------------------------------------------------
+# --- One buffer, one exponential ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("layout", ["rows", "columns", "every second", "one row", "one class"])
-def test_loss_and_gradient_are_those_of_adding_the_prior_first_to_the_bit(layout, dtype):
+def test_loss_and_gradient_are_those_of_adding_the_prior_first_to_rounding(layout, dtype):
     wide = torch.randn(64, 46, dtype=dtype, generator=torch.Generator().manual_seed(3)) * 4
     logits = {
         "rows": wide, "columns": wide.T, "every second": wide[::2, ::2],
@@ -572,11 +573,62 @@ def test_loss_and_gradient_are_those_of_adding_the_prior_first_to_the_bit(layout
     ours.requires_grad_(), plain.requires_grad_()
     loss = logit_adjusted_cross_entropy(ours, targets, prior, reduction="none")
     expected = F.cross_entropy(plain + prior.log().to(dtype), targets, reduction="none")
-    loss.sum().backward()
-    expected.sum().backward()
-    assert torch.equal(loss, expected)
-    assert torch.equal(ours.grad, plain.grad)
+    weights = torch.linspace(0.5, 2, n, dtype=dtype)
+    (weights * loss).sum().backward()
+    (weights * expected).sum().backward()
+    # Logits of 16 and log-priors of 8 are rounded by half of 16 eps each before exp, which makes
+    # that a relative error of the softmax; at the label one is subtracted.
+    eps = torch.finfo(dtype).eps
+    torch.testing.assert_close(loss, expected, rtol=0, atol=64 * eps)
+    torch.testing.assert_close(ours.grad, plain.grad, rtol=64 * eps, atol=4 * eps)
     assert torch.equal(ours, kept)  # the user's logits are not the buffer
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("scale", [1, 30])
+def test_gradient_is_the_softmax_less_the_label_to_1e12(reduction, scale):
+    logits, targets, counts = case(44, n=20, scale=scale)
+    prior = counts / counts.sum()
+    weights = torch.arange(1.0, 21, dtype=torch.float64)  # what comes from above, row by row
+
+    def total(f):
+        loss = pc_cross_entropy(f, targets, prior, reduction=reduction)
+        return (weights * loss).sum() if reduction == "none" else loss
+
+    ones = torch.ones_like(weights)
+    outer = {"mean": ones / 20, "sum": ones, "none": weights}
+    expected = torch.softmax(logits + prior.log(), 1)
+    # One minus q_y as the sum of the other classes, which loses no digits.
+    own = F.one_hot(targets, 5).bool()
+    expected = expected.masked_fill(own, 0)
+    expected = torch.where(own, -expected.sum(1, keepdim=True), expected)
+    expected = expected * outer[reduction][:, None]
+    # q - 1 is rounded to the spacing of float64 below one.
+    torch.testing.assert_close(gradient(total, logits), expected, rtol=1e-12, atol=20 * 2 * EPS)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [0.9, 1.1, 2.0])
+def test_a_loss_is_exact_on_both_sides_of_where_its_probability_leaves_the_numbers(dtype, scale):
+    """Below exp(-87) in float32, and exp(-708) in float64, a softmax has no logarithm."""
+    gap = -scale * math.log(torch.finfo(dtype).tiny)
+    logits = torch.tensor([[gap, 0.0, -3.0], [0.0, gap, 1.0], [1.0, 0.0, 0.0]], dtype=dtype)
+    prior = [0.25, 0.5, 0.25]
+    losses = pc_cross_entropy(logits, torch.tensor([1, 1, 1]), prior, reduction="none")
+    rows = [log_ratio(row.double(), torch.tensor(prior).double())[1] for row in logits]
+    expected = torch.tensor([-float(r) for r in rows], dtype=dtype)
+    eps = torch.finfo(dtype).eps
+    torch.testing.assert_close(losses, expected, rtol=2 * eps, atol=4 * eps)
+    slope = gradient(lambda f: pc_cross_entropy(f, torch.tensor([1, 1, 1]), prior), logits)
+    torch.testing.assert_close(slope[0], torch.tensor([1.0, -1, 0], dtype=dtype) / 3)
+
+
+def test_the_backward_pass_can_be_repeated_while_its_graph_is_kept():
+    logits, targets, counts = case(45)
+    leaf = logits.requires_grad_(True)
+    loss = pc_cross_entropy(leaf, targets, counts / counts.sum())
+    first, second = (torch.autograd.grad(loss, leaf, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
 
 
 def test_gradients_of_single_samples_by_vmap_are_those_of_one_at_a_time():
@@ -585,17 +637,43 @@ def test_gradients_of_single_samples_by_vmap_are_those_of_one_at_a_time():
     targets, prior = torch.tensor([0, 1, 2, 3, 0, 1]), torch.tensor([0.1, 0.2, 0.3, 0.4]).double()
 
     def loss(row, target):
-        return F.nll_loss(_adjusted_log_softmax(row[None], prior.log()), target[None])
+        return _label_losses(row[None], prior.log(), target[None])[0]
 
     found = torch.func.vmap(torch.func.grad(loss))(logits, targets)
     expected = torch.softmax(logits + prior.log(), 1) - F.one_hot(targets, 4)
     torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-15)
+    # Through a batch of losses, and over priors with the logits shared.
+    total = torch.func.grad(lambda f: torch.func.vmap(loss)(f, targets).sum())(logits)
+    torch.testing.assert_close(total, expected, rtol=1e-13, atol=1e-15)
+    priors = torch.stack([prior, prior.flip(0)]).log()
+    over = torch.func.vmap(lambda b: _label_losses(logits, b, targets))(priors)
+    each = torch.stack([_label_losses(logits, b, targets) for b in priors])
+    torch.testing.assert_close(over, each, rtol=1e-13, atol=1e-15)
+
+
+def test_jacobian_and_hessian_of_the_losses_are_the_closed_forms():
+    logits, targets, counts = case(46, n=3, classes=4)
+    prior = counts / counts.sum()
+
+    def losses(f):
+        return pc_cross_entropy(f, targets, prior, reduction="none")
+
+    q = torch.softmax(logits + prior.log(), 1)
+    jacobian = torch.diag_embed((q - F.one_hot(targets, 4)).T).permute(1, 2, 0)
+    found = torch.func.jacrev(losses)(logits)
+    torch.testing.assert_close(found, jacobian, rtol=0, atol=16 * EPS)
+    # The second derivative of a row, diag(q) - q q^T, does not know the label.
+    hessian = torch.autograd.functional.hessian(lambda f: losses(f)[1], logits)[1, :, 1]
+    expected = torch.diag(q[1]) - torch.outer(q[1], q[1])
+    torch.testing.assert_close(hessian, expected, rtol=0, atol=16 * EPS)
 
 
 def test_a_prior_that_is_trained_gets_its_gradient():
-    logits = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
+    generator = torch.Generator().manual_seed(6)
+    logits = torch.randn(5, 3, dtype=torch.float64, generator=generator)
     offset = torch.tensor([0.2, -0.3, 0.1], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda b: _adjusted_log_softmax(logits, b), offset)
+    targets = torch.arange(5) % 3
+    assert torch.autograd.gradcheck(lambda b: _label_losses(logits, b, targets), offset)
 
 
 # --- Around the loss: autocast, compile, devices, processes -----------------------------------
@@ -621,14 +699,7 @@ def test_under_autocast_the_loss_is_computed_in_float32():
 def test_loss_compiles_into_one_graph_with_the_same_values_and_gradients(smoothing):
     logits, targets, counts = case(42)
     module = PCSoftmaxLoss(class_counts=counts, label_smoothing=smoothing)
-    # Captured by Dynamo and AOTAutograd without a graph break; run without generating C++.
-    compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
-    a, b = logits.clone().requires_grad_(True), logits.clone().requires_grad_(True)
-    eager, traced = module(a, targets), compiled(b, targets)
-    eager.backward()
-    traced.backward()
-    torch.testing.assert_close(traced, eager, rtol=0, atol=64 * EPS)
-    torch.testing.assert_close(b.grad, a.grad, rtol=0, atol=64 * EPS)
+    compiled_like_eager(lambda f: module(f, targets), logits)
 
 
 @pytest.mark.gpu

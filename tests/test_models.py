@@ -1,5 +1,6 @@
 """Networks: shapes, parameter counts, the published checkpoints, frozen backbones."""
 
+import io
 import os
 from pathlib import Path
 
@@ -10,14 +11,19 @@ import torchvision
 from torch import nn
 
 from softmi import GaussianClasses, class_activation_map, mutual_information
+from softmi.activation_maps import ActivationMaps
 from softmi.datasets import cifar10, sha256
 from softmi.models import (
     MLP,
+    AttentionDropout,
     Backbone,
     CifarResNet,
     GAPNet,
     LeNet,
     mobilenet_v2_features,
+    resnet50_wsol,
+    squeezenet1_1_features,
+    vgg16_gap,
 )
 
 DATA = Path(os.environ.get("SOFTMI_DATA", "/nowhere"))
@@ -210,6 +216,78 @@ def test_without_the_checkpoint_the_published_weights_are_asked_for(tmp_path, mo
     torch.testing.assert_close(backbone.module[0](mean), torch.zeros(1, 3, 1, 1))
 
 
+@pytest.fixture(scope="module")
+def squeezed(tmp_path_factory) -> Path:
+    """A data folder with an untrained SqueezeNet under the checkpoint's name."""
+    folder = tmp_path_factory.mktemp("squeezed")
+    (folder / "checkpoints").mkdir()
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        network = torchvision.models.squeezenet1_1()
+    torch.save(network.state_dict(), folder / "checkpoints" / SQUEEZENET)
+    return folder
+
+
+SQUEEZENET = "squeezenet1_1-openvino_fp16.pth"
+
+
+def test_squeezenet_maps_are_those_of_torchvision_after_imagenets_scaling(squeezed):
+    backbone = squeezenet1_1_features(squeezed)
+    path = squeezed / "checkpoints" / SQUEEZENET
+    assert (backbone.weights, backbone.checksum) == (path.stem, sha256(path))
+    assert not any(m.training for m in backbone.module.modules())
+    assert not any(p.requires_grad for p in backbone.module.parameters())
+    network = torchvision.models.squeezenet1_1()
+    network.load_state_dict(torch.load(path, weights_only=True))
+    images = torch.rand(2, 3, 128, 96)
+    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    with torch.no_grad():
+        maps = backbone.module(images)
+        assert maps.shape == (2, 512, 7, 5)
+        torch.testing.assert_close(maps, network.features((images - mean) / std))
+
+
+def test_without_its_checkpoint_squeezenet_asks_for_the_published_weights(tmp_path, monkeypatch):
+    asked = {}
+
+    def fake(weights=None):
+        asked["weights"] = weights
+        return torchvision.models.SqueezeNet("1_1")
+
+    monkeypatch.setattr(torchvision.models, "squeezenet1_1", fake)
+    backbone = squeezenet1_1_features(tmp_path)
+    published = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1
+    assert asked["weights"] == published
+    assert str(published) in backbone.weights
+    assert backbone.checksum in published.url
+
+
+@pytest.mark.parametrize("kind", ["other network", "code", "half a file", "text", "list", "nan"])
+def test_a_file_that_is_no_checkpoint_of_the_network_is_refused_by_name(kind, squeezed, tmp_path):
+    path = tmp_path / "checkpoints" / SQUEEZENET
+    path.parent.mkdir()
+    good = (squeezed / "checkpoints" / SQUEEZENET).read_bytes()
+    if kind == "other network":
+        torch.save(torchvision.models.resnet18().state_dict(), path)
+    elif kind == "code":
+        torch.save({"weights": Path}, path)  # weights_only refuses to import what it names
+    elif kind == "half a file":
+        path.write_bytes(good[: len(good) // 2])
+    elif kind == "text":
+        path.write_text("not found")
+    elif kind == "list":
+        torch.save([1, 2], path)
+    else:
+        state = torch.load(io.BytesIO(good), weights_only=True)
+        state["features.0.bias"][3] = torch.nan
+        torch.save(state, path)
+    message = "not finite, the first in features.0.bias" if kind == "nan" else "of squeezenet1_1"
+    with pytest.raises(ValueError, match=message) as error:
+        squeezenet1_1_features(tmp_path)
+    assert str(path) in str(error.value)
+
+
 # --- Residual networks for CIFAR ---------------------------------------------------------------
 
 
@@ -256,9 +334,7 @@ def test_published_checkpoint_reaches_its_accuracy():
     path = DATA / "checkpoints" / "resnet20-12fca82f.th"
     state = torch.load(path, map_location="cpu", weights_only=True)
     network = CifarResNet(20).eval()
-    network.load_state_dict(
-        {k.removeprefix("module."): v for k, v in state["state_dict"].items()}
-    )
+    network.load_state_dict({k.removeprefix("module."): v for k, v in state["state_dict"].items()})
     images, labels = cifar10("test", root=DATA)
     chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:1_000]
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
@@ -267,3 +343,159 @@ def test_published_checkpoint_reaches_its_accuracy():
         right = (network(x)[0].argmax(1) == labels[chosen]).double().mean()
     # Published: 92.6 %; four standard errors of 1,000 images are 3.3 points.
     assert abs(float(right) - 0.926) < 0.033
+
+
+# --- Localisation: ADL, VGG16-GAP and ResNet-50 with a fine last stage ---------------------------
+
+# Two channels on 2 x 2 cells: attention (1, 2 / 3, 4), its maximum 4.
+ADL_INPUT = torch.tensor([[[[2.0, 4.0], [0.0, 5.0]], [[0.0, 0.0], [6.0, 3.0]]]])
+
+
+@pytest.mark.parametrize(
+    ("threshold", "kept"),
+    [(0.8, [[1, 1], [1, 0]]), (0.75, [[1, 1], [0, 0]]), (0.3, [[1, 0], [0, 0]]),
+     (0.0, [[0, 0], [0, 0]]), (1.0, [[1, 1], [1, 0]])],
+)  # fmt: skip
+def test_attention_dropout_hides_the_most_attended_cells_by_hand(threshold, kept):
+    layer = AttentionDropout(drop_rate=1.0, threshold=threshold)  # "below" is strict: 3 < 3 not
+    assert torch.equal(layer(ADL_INPUT), ADL_INPUT * torch.tensor(kept))
+
+
+def test_attention_dropout_else_weighs_cells_by_their_importance_by_hand():
+    layer = AttentionDropout(drop_rate=0.0)
+    importance = 1 / (1 + torch.tensor([[-1.0, -2.0], [-3.0, -4.0]]).exp())
+    torch.testing.assert_close(layer(ADL_INPUT), ADL_INPUT * importance)
+
+
+def test_attention_dropout_takes_the_maximum_of_each_image_and_one_draw_for_the_batch():
+    batch = torch.cat([ADL_INPUT, 100 * ADL_INPUT])
+    layer = AttentionDropout()
+    hidden = 0
+    for _ in range(400):
+        found = layer(batch)
+        dropped = [bool((one[:, 1, 1] == 0).all()) for one in found]
+        assert dropped[0] == dropped[1]
+        hidden += dropped[0]
+    # Binomial of rate 0.75: five standard errors.
+    assert abs(hidden / 400 - 0.75) < 5 * (0.75 * 0.25 / 400) ** 0.5
+
+
+def test_attention_dropout_follows_torchs_seed_and_does_nothing_in_evaluation():
+    layer = AttentionDropout(0.5)
+
+    def draws(seed: int) -> list[bool]:
+        torch.manual_seed(seed)
+        return [bool(layer(ADL_INPUT)[0, 0, 1, 1] == 0) for _ in range(20)]
+
+    assert draws(3) == draws(3) != draws(4)
+    before = torch.get_rng_state()
+    assert layer.eval()(ADL_INPUT) is ADL_INPUT
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_attention_dropout_keeps_dtype_and_lets_gradients_through_what_is_kept():
+    layer = AttentionDropout(1.0)
+    x = ADL_INPUT.clone().to(torch.bfloat16).requires_grad_()
+    y = layer(x)
+    assert y.dtype == torch.bfloat16
+    y.sum().backward()
+    assert x.grad[0, 0].tolist() == [[1, 1], [1, 0]]
+    assert "drop_rate=1.0, threshold=0.8" in repr(layer)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize("options", [{"drop_rate": 1.5}, {"threshold": -0.1}])
+def test_attention_dropout_refuses_what_is_no_share(options):
+    name, value = next(iter(options.items()))
+    with pytest.raises(ValueError, match=f"{name} must be between 0 and 1, got {value}"):
+        AttentionDropout(**options)
+
+
+@pytest.fixture(scope="module", params=[vgg16_gap, resnet50_wsol], ids=lambda f: f.__name__)
+def localiser(request):
+    """Each network plain, then twice with ADL: the second is not to be changed by the first."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return [request.param(7, adl).eval() for adl in (False, True, True)]
+
+
+def places(network: nn.Module) -> list[str]:
+    """Names of ADL modules, each with the module before it in the same container."""
+    out = []
+    for name, module in network.named_modules():
+        before = ""
+        for key, child in module.named_children():
+            if isinstance(child, AttentionDropout):
+                out.append(f"{name}.{before}")
+            before = key
+    return out
+
+
+def test_localisers_have_dropout_at_the_authors_three_places_each_time_they_are_built(localiser):
+    plain, first, second = localiser
+    assert places(plain) == []
+    if isinstance(first, nn.Sequential):  # pool3, pool4 and ReLU 5_3
+        expected, threshold = ["features.16", "features.23", "features.29"], 0.8
+        kinds = [type(first.features.get_submodule(i)) for i in ("16", "23", "29")]
+        assert kinds == [nn.MaxPool2d, nn.MaxPool2d, nn.ReLU]
+    else:  # layer3 block 0, layer4 blocks 0 and 2
+        expected, threshold = ["layer3.0", "layer4.0", "layer4.2"], 0.9
+    assert places(first) == places(second) == expected
+    found = [m for m in first.modules() if isinstance(m, AttentionDropout)]
+    assert {(m.drop_rate, m.threshold) for m in found} == {(0.75, threshold)}
+
+
+def test_localisers_share_their_state_with_and_without_dropout(localiser):
+    plain, first, _ = localiser
+    first.load_state_dict(plain.state_dict())
+    images = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(first(images), plain(images))
+    head = first.fc
+    assert head.weight.shape == (7, 1024 if isinstance(first, nn.Sequential) else 2048)
+
+
+def test_localisers_have_maps_of_a_sixteenth_of_the_side_accounted_for_in_full(localiser):
+    plain, first, _ = localiser
+    for network in (plain, first):
+        images = torch.randn(2, 3, 64, 48)
+        with ActivationMaps(network) as look:
+            seen = look(images)
+        assert seen.feature_maps.shape[2:] == (4, 3)
+        total = seen.maps().sum((1, 2)) + seen.offset()
+        expected = seen.logits.max(1).values
+        assert (total - expected).abs().max() <= 1e-5 * seen.logits.abs().max()
+
+
+def test_localisers_are_torchvisions_networks_but_for_what_they_say(localiser):
+    """Names and shapes of weights agree, so that published checkpoints load."""
+    plain = localiser[0]
+    with torch.device("meta"):
+        vgg = isinstance(plain, nn.Sequential)
+        peer = torchvision.models.vgg16() if vgg else torchvision.models.resnet50()
+    changed = ("classifier.", "fc.", "conv6.")
+    ours, theirs = ({k: v.shape for k, v in m.state_dict().items() if not k.startswith(changed)}
+                    for m in (plain, peer))  # fmt: skip
+    assert ours == theirs
+
+
+def test_published_weights_are_asked_for_by_name_and_go_into_the_trunk(monkeypatch):
+    asked = []
+
+    def state(self, **options):
+        asked.append((str(self), options))
+        make = torchvision.models.vgg16 if "VGG" in str(self) else torchvision.models.resnet50
+        with torch.device("meta"):
+            shapes = make().state_dict()
+        return {k: torch.full(v.shape, 0.5, dtype=v.dtype) for k, v in shapes.items()
+                if "classifier" not in k}  # fmt: skip
+
+    monkeypatch.setattr(torchvision.models.WeightsEnum, "get_state_dict", state)
+    trunk = vgg16_gap(3, True, weights="IMAGENET1K_V1")
+    assert asked[-1] == ("VGG16_Weights.IMAGENET1K_V1", {"progress": False, "check_hash": True})
+    assert all((p == 0.5).all() for p in trunk.features.parameters())
+    assert not (trunk.conv6.weight == 0.5).any()
+    network = resnet50_wsol(3, True, weights="IMAGENET1K_V1")
+    assert asked[-1][0] == "ResNet50_Weights.IMAGENET1K_V1"
+    assert (network.layer4[0].conv2.weight == 0.5).all()
+    assert network.fc.weight.shape == (3, 2048)

@@ -21,6 +21,7 @@ from softmi.results import (
     claims_table,
     expectation,
     format_number,
+    format_points,
     interval,
     judge,
     load_claims,
@@ -443,6 +444,21 @@ def test_numbers_are_written_with_their_spread(value, decimals, text):
 
 
 @pytest.mark.parametrize(
+    ("low", "mean", "high", "text"),
+    [
+        (0.005, 0.012, 0.019, "+1.20 [+0.50, +1.90] up"),
+        (-0.019, -0.012, -0.005, "−1.20 [−1.90, −0.50] down"),
+        (-0.005, 0.012, 0.029, "+1.20 [−0.50, +2.90] open"),
+        (0.0, 0.01, 0.02, "+1.00 [+0.00, +2.00] open"),  # zero itself is not excluded
+    ],
+)
+def test_differences_are_written_in_points_with_the_side_of_zero_that_they_lie_on(
+    low, mean, high, text
+):
+    assert format_points({"mean": mean, "low": low, "high": high, "n": 5}) == text
+
+
+@pytest.mark.parametrize(
     ("check", "text"),
     [
         (Check("n:r", 1.0314, 0.01), "1.031 ± 0.01"),
@@ -491,3 +507,55 @@ def test_claims_table_shows_a_chapters_claims_with_their_verdicts(root):
 def test_the_environment_is_as_it_was(root):
     """The fixture points the library at a temporary project."""
     assert Path(os.environ["SOFTMI_ROOT"]) == root == project_root()
+
+
+# --- Resampling -------------------------------------------------------------------------------
+
+
+def test_interval_of_a_share_agrees_with_the_binomial_distribution():
+    hits = np.repeat([1.0, 0.0], [400, 600])
+    found = results.bootstrap_interval(hits, draws=40_000)
+    # quantiles of Binomial(1000, 0.4); a quantile of 40,000 draws has a standard error of
+    # sqrt(0.025 * 0.975 / 40000) / density = 0.0002, and steps are 0.001 wide
+    low, high = scipy.stats.binom(1000, 0.4).ppf([0.025, 0.975]) / 1000
+    assert found["mean"] == pytest.approx(0.4)
+    assert found["n"] == 1000
+    assert found["low"] == pytest.approx(low, abs=0.0015)
+    assert found["high"] == pytest.approx(high, abs=0.0015)
+
+
+def test_resampling_counts_of_values_is_resampling_the_values():
+    values = np.random.default_rng(0).choice([-1.0, -0.5, 0.0, 1.0], 300)
+    found = results.bootstrap_interval(values, draws=20_000, seed=1)
+    picks = np.random.default_rng(2).integers(0, 300, (20_000, 300))
+    low, high = np.quantile(values[picks].mean(1), [0.025, 0.975])
+    # two Monte-Carlo quantiles, each with a standard error of about 0.0006
+    assert found["low"] == pytest.approx(low, abs=4 * 2**0.5 * 0.0006)
+    assert found["high"] == pytest.approx(high, abs=4 * 2**0.5 * 0.0006)
+
+
+def test_groups_are_drawn_whole():
+    values, groups = np.repeat([0.0, 1.0], 500), np.repeat([3, 7], 500)
+    found = results.bootstrap_interval(values, groups)
+    assert (found["low"], found["mean"], found["high"]) == (0.0, 0.5, 1.0)  # two groups only
+    assert results.bootstrap_interval(values)["low"] > 0.45
+
+
+def test_groups_of_one_value_each_are_the_plain_resampling():
+    values = np.random.default_rng(3).normal(size=400)
+    a = results.bootstrap_interval(values, draws=20_000)
+    b = results.bootstrap_interval(values, range(400), draws=20_000, seed=1)
+    # standard error of a mean 0.05; of its Monte-Carlo quantile 0.05 * 2.1 / sqrt(20000 / ...)
+    assert a["low"] == pytest.approx(b["low"], abs=0.005)
+    assert a["high"] == pytest.approx(b["high"], abs=0.005)
+
+
+@pytest.mark.parametrize("values", [[], [1.0, math.nan], np.ones((1, 2))])
+def test_values_that_cannot_be_resampled_are_an_error(values):
+    with pytest.raises(ValueError, match="finite values in one dimension"):
+        results.bootstrap_interval(values)
+
+
+def test_groups_of_another_length_are_an_error():
+    with pytest.raises(ValueError, match="3 values and 2 groups"):
+        results.bootstrap_interval([1.0, 2.0, 3.0], [0, 1])

@@ -1,71 +1,51 @@
 """Write what the book's prose pages include: `python -m tools.build_pages [--readme]`.
 
-Everything here is a function of claims.yml and results/*.json, so that no number of the book's
-first page, its scoreboard or the README comes from a keyboard.
+Everything here is a function of claims.yml, results/*.json, CITATION.cff, the bibliography
+and the address in _config.yml, so that no number of the book's first page, its scoreboard or the
+README comes from a keyboard.
 
-book/_generated/headline.md    verdict counts in a sentence, and the table of headline claims
-book/_generated/headline.svg   the picture of the first page, in a light and a dark version
+book/_generated/headline.md    the picture, the verdict counts and the table of headline claims
+book/_generated/headline-*.svg the picture of the first page, in a light and a dark version
 book/_generated/scoreboard.md  every claim, by chapter, with reasons and provenance
+book/_generated/scoreboard.*   the same as .csv and .json, to download
+book/_generated/play-*.svg     static pictures of the page that responds
+book/_generated/cost.md        time, hardware and seeds of each full run
+book/_generated/colab.md       the cell that readies a notebook on Colab
+book/_generated/clone.md       the commands that bring the book to a machine
+book/_generated/citation.md    BibTeX of this book and of the papers that it examines
 README.md                      the table between its two markers, with --readme
 """
 
 import argparse
-import re
-from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
-import matplotlib
+import yaml
+from pybtex.database import BibliographyData, parse_file
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-from softmi.figures import colour, save_figure, use_style
-from softmi.results import (
-    VERDICTS,
-    Judgement,
-    expectation,
-    format_number,
-    interval,
-    judge,
-    load_claims,
-    load_result,
-    lookup,
-    markdown_table,
+from softmi.results import Judgement, judge, load_claims, load_result, markdown_table
+from tools import play_data
+from tools.headline_figure import alternative_text, caption, headline_figure
+from tools.scoreboard import (
+    ROOT,
+    card_table,
+    chapter_titles,
+    command,
+    count_sentence,
+    duration,
+    our_number,
+    paper_number,
+    scoreboard_csv,
+    scoreboard_json,
+    scoreboard_page,
+    shown_seeds,
+    verdict,
 )
 
-ROOT = Path(__file__).resolve().parents[1]
 GENERATED = ROOT / "book" / "_generated"
-MARKS = dict(zip(VERDICTS, ("✓", "≈", "✗", "↔", "…"), strict=True))
 README_MARKERS = ("<!-- results: written by `make book` -->", "<!-- end of results -->")
-
-
-def verdict(judgement: Judgement) -> str:
-    """A verdict with its mark."""
-    return f"{MARKS[judgement.verdict]}\N{NO-BREAK SPACE}{judgement.verdict}"
-
-
-def count_sentence(judgements: Sequence[Judgement]) -> str:
-    """How many claims there are, and how many have which verdict."""
-    counts = Counter(j.verdict for j in judgements)
-    parts = [f"**{counts[v]}** {v}" for v in VERDICTS if counts[v]]
-    listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + f" and {parts[-1]}"
-    return f"Of {len(judgements)} claims tested here, {listed}."
-
-
-def chapter_titles() -> dict[str, str]:
-    """Slug and title, the question, of each chapter."""
-    titles = {}
-    for source in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py")):
-        found = re.search(r"^# # (.+)$", source.read_text(encoding="utf-8"), re.MULTILINE)
-        titles[source.stem] = found.group(1) if found else source.stem
-    return titles
-
-
-def paper_number(judgement: Judgement) -> str:
-    """The paper's own number, where a source confirms it."""
-    value = judgement.claim.value
-    return "–" if value is None else f"{value:g}"
+HEADER = ("claim", "paper", "ours", "verdict", "proof")
+EXAMINED = ("qin2019", "qin2021evaluator", "qin2021infocam")
 
 
 def headline_rows(judgements: Sequence[Judgement], link: str) -> list[tuple[str, ...]]:
@@ -74,7 +54,7 @@ def headline_rows(judgements: Sequence[Judgement], link: str) -> list[tuple[str,
         (
             j.claim.statement,
             paper_number(j),
-            format_number(j.ours, j.claim.decimals) + (f" {j.claim.unit}" if j.claim.unit else ""),
+            our_number(j),
             f"**{verdict(j)}**",
             f"[{j.claim.notebook[:2]}]({link.format(j.claim.notebook)})",
         )
@@ -83,114 +63,105 @@ def headline_rows(judgements: Sequence[Judgement], link: str) -> list[tuple[str,
     ]
 
 
-HEADER = ("claim", "paper", "ours", "verdict", "proof")
-
-
 def headline_page(judgements: Sequence[Judgement]) -> str:
     """Return what the first page includes."""
-    table = markdown_table(HEADER, headline_rows(judgements, "../notebooks/{}.ipynb"))
-    return f"{count_sentence(judgements)}\n\n{table}\n"
+    known = {j.claim.id: j for j in judgements}
+    pictures = [
+        f"```{{image}} _generated/headline-{mode}.svg\n:class: only-{mode}\n:align: center\n"
+        f":alt: {alternative_text(known)}\n```\n"
+        for mode in ("light", "dark")
+    ]
+    rows = headline_rows(judgements, "../notebooks/{}.ipynb")
+    return "\n".join(
+        [*pictures, caption(known), "", count_sentence(judgements), "",
+         *card_table(HEADER, rows, (45, 10, 22, 16, 7), "headline")]
+    )  # fmt: skip
 
 
-def scoreboard_page(judgements: Sequence[Judgement]) -> str:
-    """Return every claim, chapter by chapter, with the reason and the run behind each."""
-    lines = [count_sentence(judgements), ""]
-    for slug, title in chapter_titles().items():
-        mine = [j for j in judgements if j.claim.notebook == slug]
-        lines += [f"## {slug[:2]} · [{title}](../notebooks/{slug}.ipynb)", ""]
-        rows = [
-            (
-                j.claim.statement,
-                paper_number(j),
-                expectation(j.claim),
-                format_number(j.ours, j.claim.decimals),
-                f"**{verdict(j)}**",
-            )
-            for j in mine
-        ]
-        lines += [markdown_table(("claim", "paper", "expected", "ours", "verdict"), rows), ""]
-        lines += [":::{dropdown} Reasons, sources and how to run it again", ""]
-        for j in mine:
-            lines += [f"{j.claim.statement}", f": {reason(j)}", ""]
-        lines += [run_sentence(slug, mine), "", ":::", ""]
-    return "\n".join(lines)
+def full_runs() -> list[tuple[str, list[str], dict[str, Any]]]:
+    """Slug, result files and provenance of each full run; one run may write several files."""
+    runs: dict[tuple[Any, ...], tuple[str, list[str], dict[str, Any]]] = {}
+    for path in sorted((ROOT / "results").glob("*.json")):
+        p = load_result(path.stem)["provenance"]
+        slug = next(slug for slug in chapter_titles() if path.stem.startswith(slug))
+        key = (slug, p["commit"], p["seconds"], *p["seeds"])
+        runs.setdefault(key, (slug, [], p))[1].append(path.name)
+    return list(runs.values())
 
 
-def reason(judgement: Judgement) -> str:
-    """Why a verdict came out as it did, and where the claim stands."""
-    claim = judgement.claim
-    parts = [f"*{verdict(judgement)}.*"]
-    if judgement.why:
-        parts.append(judgement.why[0].upper() + judgement.why[1:].rstrip(".") + ".")
-    parts += [claim.reason, f"See {{cite:t}}`{claim.paper}`: {claim.where}."]
-    if claim.source:
-        parts.append(f"The paper's number: {claim.source}.")
-    parts.append(f"(`{claim.id}`)")
-    return " ".join(part for part in parts if part)
-
-
-def run_sentence(slug: str, judgements: Sequence[Judgement]) -> str:
-    """Say where, when, from which commit and for how long the results were computed."""
-    runs = {}
-    for j in judgements:
-        if j.provenance is not None:
-            runs[j.claim.check.result.split(":")[0]] = j.provenance
-    lines = []
-    for name, p in sorted(runs.items()):
-        seeds = p["seeds"]
-        shown = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
-        lines.append(
-            f"* `results/{name}.json`: {p['date']}, commit `{p['commit'][:10]}`"
-            f"{'' if p['clean'] else ' with changes'}, {p['device']}, {shown}, "
-            f"{p['seconds']:.0f} s, torch {p['versions']['torch']}."
+def cost_page() -> str:
+    """Return a row a full run, and the sum."""
+    runs, titles = full_runs(), chapter_titles()
+    rows = [
+        (
+            f"[{slug[:2]}](../notebooks/{slug}.ipynb)"
+            f"{files[0].removeprefix(slug).removesuffix('.json').replace('_', ' ')}",
+            duration(p["seconds"]),
+            shown_seeds(p["seeds"]),
+            p["device"],
+            p["date"],
+            f"`{p['commit'][:10]}`",
+            f"`{command(slug)}`",
         )
-    return "\n".join([*lines, "", f"Run it again: `make full NB={slug[:2]}`."])
-
-
-def headline_figure(path: Path, *, dark: bool) -> None:
-    """Estimates on the skewed synthetic task against the truth: the paper's claim in a picture."""
-    result = load_result("02_mi_on_synthetic_data")
-    ink = "#d8d8d8" if dark else "#333333"
-    use_style()
-    plt.rcParams.update(
-        {k: ink for k in ("text.color", "axes.labelcolor", "xtick.color", "ytick.color")}
+        for slug, files, p in runs
+    ]
+    header = ("chapter", "time", "seeds", "hardware", "date", "commit", "run again")
+    total = duration(sum(p["seconds"] for _, _, p in runs))
+    machines = " and ".join(sorted({p["device"] for _, _, p in runs}))
+    versions = {
+        f"Python {v['python']}, torch {v['torch']}" for v in (p["versions"] for *_, p in runs)
+    }
+    return (
+        f"**{total}** in all, for {len(runs)} full runs of {len(titles)} chapters, "
+        f"on {machines}, with {' and '.join(sorted(versions))}.\n\n"
+        f"{markdown_table(header, rows)}\n"
     )
-    figure, axes = plt.subplots(figsize=(7.2, 3.4))
-    dimensions = (1, 2, 5, 10)
-    cap = lookup(result, "tasks.imbalanced_d1.label_entropy")
-    for x, d in enumerate(dimensions):
-        task = lookup(result, f"tasks.imbalanced_d{d}")
-        axes.hlines(task["truth"], x - 0.36, x + 0.36, color=ink, linewidth=1.5)
-        for shift, key, method in (
-            (-0.22, "softmax_log_m", "softmax + log M"),
-            (0.0, "softmax_entropy", "softmax + H(Y)"),
-            (0.22, "pc_softmax", "PC-softmax"),
-        ):
-            estimate = task[key]["estimate"]
-            axes.vlines(x + shift, *interval(estimate), color=colour(method), linewidth=2)
-            axes.plot(x + shift, estimate["mean"], "o", color=colour(method), markersize=7)
-    first = lookup(result, "tasks.imbalanced_d1")
-    for x, y, method, side in (
-        (-0.22, first["softmax_log_m"]["estimate"]["mean"], "softmax + log M", 10),
-        (-0.06, first["truth"], "softmax + H(Y)", -13),
-        (0.16, first["truth"], "PC-softmax", -26),
-    ):
-        axes.annotate(method, (x, y), xytext=(0, side), textcoords="offset points",
-                      ha="left", va="center", fontsize=9, color=colour(method))  # fmt: skip
-    axes.annotate("truth", (0.38, first["truth"]), va="center", fontsize=9, color=ink)
-    axes.axhline(cap, color=ink, linestyle=":", linewidth=1)
-    axes.annotate("ceiling H(Y)", (-0.56, cap), xytext=(0, 3),
-                  textcoords="offset points", color=ink, fontsize=9)  # fmt: skip
-    axes.set_xticks(range(len(dimensions)), [f"d = {d}" for d in dimensions])
-    axes.set(xlim=(-0.6, len(dimensions) - 0.4), ylim=(0.95, 1.65))
-    axes.set_ylabel("mutual information (nats)")
-    axes.grid(visible=False, axis="x")
-    axes.patch.set_alpha(0)
-    figure.patch.set_alpha(0)
-    axes.yaxis.grid(color="#88888855")
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#88888855")
-    save_figure(figure, path)
+
+
+def citation_page() -> str:
+    """Return BibTeX of this book, from CITATION.cff, and of the papers, from the bibliography."""
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    authors = " and ".join(
+        f"{{{a['name']}}}" if "name" in a else f"{a['family-names']}, {a['given-names']}"
+        for a in cff["authors"]
+    )
+    fields = {
+        "author": authors,
+        "title": f"{{{cff['title']}}}",
+        "version": cff["version"],
+        "url": cff["repository-code"],
+    }
+    if "date-released" in cff:
+        fields["year"] = str(cff["date-released"])[:4]
+    inner = ",\n".join(f"    {key} = {{{value}}}" for key, value in fields.items())
+    library = parse_file(ROOT / "book" / "references.bib").entries
+    papers = BibliographyData({key: library[key] for key in EXAMINED}).to_string("bibtex")
+    return (
+        f"## This book and its library\n\n```bibtex\n@software{{softmi,\n{inner}\n}}\n```\n\n"
+        f"## The papers that it examines\n\n```bibtex\n{papers.strip()}\n```\n"
+    )
+
+
+def repository() -> str:
+    """Return the address of the repository: _config.yml is where it is set."""
+    return yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+
+
+COLAB = """\
+```python
+import os, subprocess, sys
+subprocess.run(["git", "clone", "--depth", "1", "{url}", "softmi"], check=True)
+subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "./softmi"], check=True)
+os.chdir("softmi/notebooks")
+```
+"""
+CLONE = """\
+```sh
+git clone {url} softmi && cd softmi
+make book    # runs what is out of date and builds the book
+make test    # checks the library, the notebooks and every claim
+```
+"""
 
 
 def readme_with_results(text: str, judgements: Sequence[Judgement]) -> str:
@@ -209,13 +180,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     GENERATED.mkdir(parents=True, exist_ok=True)
     judgements = [judge(claim) for claim in load_claims(ROOT / "claims.yml")]
-    (GENERATED / "headline.md").write_text(headline_page(judgements), encoding="utf-8")
-    (GENERATED / "scoreboard.md").write_text(scoreboard_page(judgements), encoding="utf-8")
-    headline_figure(GENERATED / "headline-light.svg", dark=False)
-    headline_figure(GENERATED / "headline-dark.svg", dark=True)
+    pages = {
+        "headline.md": headline_page(judgements),
+        "scoreboard.md": scoreboard_page(judgements),
+        "scoreboard.csv": scoreboard_csv(judgements),
+        "scoreboard.json": scoreboard_json(judgements),
+        "cost.md": cost_page(),
+        "citation.md": citation_page(),
+        "colab.md": COLAB.format(url=repository()),
+        "clone.md": CLONE.format(url=repository()),
+    }
+    for name, text in pages.items():
+        (GENERATED / name).write_text(text, encoding="utf-8")
+    known = {j.claim.id: j for j in judgements}
+    for mode in ("light", "dark"):
+        headline_figure(GENERATED / f"headline-{mode}.svg", known, dark=mode == "dark")
+    play_data.pictures(GENERATED)
     readme = ROOT / "README.md"
-    updated = readme_with_results(readme.read_text(encoding="utf-8"), judgements)
     if chosen.readme:
+        updated = readme_with_results(readme.read_text(encoding="utf-8"), judgements)
         readme.write_text(updated, encoding="utf-8")
     print(f"{len(judgements)} claims -> {GENERATED.relative_to(ROOT)}/")
 

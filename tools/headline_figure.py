@@ -1,0 +1,153 @@
+"""The picture of the book's first page: headline claims, the paper's numbers beside ours."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+from softmi.figures import save_figure, use_style
+from softmi.results import VERDICTS, Judgement, interval
+from tools.scoreboard import MARKS
+
+# Panels: title, factor to the unit of the title, and the claims shown with a short name each.
+PANELS: tuple[tuple[str, float, Mapping[str, str]], ...] = (
+    (
+        "Does it measure information? Error in nats",
+        1,
+        {
+            "synthetic-pc-softmax": "PC-softmax, worst of 8 tasks",
+            "synthetic-softmax-entropy": "softmax + H(Y), likewise",
+            "limits-random-labels-cross-fitted": "labels that mean nothing",
+            "log-m-over-counts": "softmax + log M below truth",
+        },
+    ),
+    (
+        "Does it help rare classes? Class mean, points",
+        100,
+        {
+            "pc-raises-class-mean": "PC − softmax, MNIST",
+            "lt-pc-class-mean": "PC − softmax, CIFAR-10-LT",
+            "posthoc-equals-pc": "PC = post-hoc, MNIST",
+        },
+    ),
+    (
+        "Does it find the object? GT-known, points",
+        100,
+        {
+            "infocam-above-cam": "infoCAM − CAM",
+            "infocam-plus-above-cam": "infoCAM+ − CAM",
+            "window-sum-gains": "window sum − none",
+            "pull-to-the-centre-gains": "shrinking − none",
+            "cam-above-centred-box": "CAM − centred box",
+        },
+    ),
+    (
+        "The paper's own numbers, per cent",
+        100,
+        {
+            "cub-pc-micro": "PC, CUB; ours: MNIST",
+            "cub-infocam-top1": "infoCAM+, CUB; ours: CUB-50",
+        },
+    ),
+)
+# One shape and one colour a verdict, in a light and a dark version: Okabe and Ito's hues.
+SHAPES = dict(zip(VERDICTS, ("o", "^", "X", "s", "_"), strict=True))
+GREY = {"color": "#88888844", "linewidth": 0, "zorder": 0}
+LIGHT = ("#00795A", "#0072B2", "#C04A00", "#666666", "#666666")
+DARK = ("#2CC69A", "#56B4E9", "#FF9A5C", "#B5B5B5", "#B5B5B5")
+COLOURS = {dark: dict(zip(VERDICTS, DARK if dark else LIGHT, strict=True)) for dark in (0, 1)}
+
+
+def headline_figure(path: Path, judgements: Mapping[str, Judgement], *, dark: bool) -> None:
+    """Draw each headline claim: its number with interval, what is asked for, its verdict."""
+    ink = "#d8d8d8" if dark else "#333333"
+    use_style()
+    for key in ("text.color", "axes.titlecolor", "xtick.color", "ytick.color"):
+        plt.rcParams[key] = ink
+    heights = [len(claims) for _, _, claims in PANELS]
+    figure, panels = plt.subplots(
+        len(PANELS), figsize=(5.4, 0.3 * sum(heights) + 0.6 * len(PANELS)), height_ratios=heights
+    )
+    for axes, (title, factor, claims) in zip(panels, PANELS, strict=True):
+        rows = [judgements[claim] for claim in claims]
+        axes.set_xlim(limits(rows, factor))
+        for row, judgement in enumerate(rows):
+            draw_claim(axes, -row, judgement, factor, COLOURS[dark][judgement.verdict], ink)
+        axes.annotate(
+            title, (0, 1), xycoords=("figure fraction", "axes fraction"), xytext=(4, 5),
+            textcoords="offset points", fontsize=11, fontweight="bold",
+        )  # fmt: skip
+        axes.set_yticks([-row for row in range(len(rows))], list(claims.values()), fontsize=10)
+        axes.set_ylim(0.5 - len(rows), 0.5)
+        axes.tick_params(axis="x", labelsize=9, pad=0)
+        axes.grid(visible=False)
+        axes.patch.set_alpha(0)
+        for side in ("left", "bottom"):
+            axes.spines[side].set_visible(False)
+    figure.patch.set_alpha(0)
+    save_figure(figure, path)
+
+
+def limits(rows: Sequence[Judgement], factor: float) -> tuple[float, float]:
+    """Return the ends of an axis that holds all numbers of a panel, and some air."""
+    ends = [end for j in rows for end in interval(j.ours)]
+    ends += [j.claim.check.target for j in rows]
+    low, high = min(ends), max(ends)
+    air = 0.08 * (high - low)
+    return factor * (low - air), factor * (high + air)
+
+
+def draw_claim(
+    axes: Axes, y: float, judgement: Judgement, factor: float, colour: str, ink: str
+) -> None:
+    """One row: grey where the claim asks the number to be, the number, the paper's, a mark."""
+    check, ours = judgement.claim.check, judgement.ours
+    if judgement.claim.value is not None:
+        axes.plot(factor * judgement.claim.value, y, "D", color=ink, markersize=7)
+    elif check.direction is not None:
+        end = axes.get_xlim()[check.direction == "above"]
+        axes.fill_betweenx([y - 0.3, y + 0.3], factor * check.target, end, **GREY)
+    else:
+        low, high = check.target - check.tolerance, check.target + check.tolerance
+        axes.fill_betweenx([y - 0.3, y + 0.3], factor * low, factor * high, **GREY)
+    axes.plot([factor * end for end in interval(ours)], [y, y], color=colour, linewidth=2)
+    axes.plot(
+        factor * (ours["mean"] if isinstance(ours, Mapping) else ours), y,
+        SHAPES[judgement.verdict], markersize=8, color=colour, markeredgewidth=1.6,
+        markerfacecolor="none" if judgement.verdict == "not comparable" else colour,
+    )  # fmt: skip
+    axes.annotate(
+        MARKS[judgement.verdict], (1, y), xycoords=("axes fraction", "data"), xytext=(6, 0),
+        textcoords="offset points", va="center", fontsize=12, color=colour,
+        fontfamily="DejaVu Sans", annotation_clip=False,
+    )  # fmt: skip
+
+
+def caption(judgements: Mapping[str, Judgement]) -> str:
+    """Return the caption: how to read the picture, and how many it shows of each verdict."""
+    shown = [judgements[claim] for _, _, claims in PANELS for claim in claims]
+    counts = Counter(j.verdict for j in shown)
+    marks = ", ".join(f"{MARKS[v]} {v} ({counts[v]})" for v in VERDICTS if counts[v])
+    return (
+        "Ours as a dot with its 95 % interval, often narrower than the dot; grey is where the "
+        f"claim wants it; diamonds are the paper's own numbers; PC is PC-softmax.\n{marks}."
+    )
+
+
+def alternative_text(judgements: Mapping[str, Judgement]) -> str:
+    """Return the picture in words: each claim with its number and verdict."""
+    panels = []
+    for title, factor, claims in PANELS:
+        rows = []
+        for claim, name in claims.items():
+            j = judgements[claim]
+            ours = j.ours["mean"] if isinstance(j.ours, Mapping) else j.ours
+            paper = "" if j.claim.value is None else f", the paper's {factor * j.claim.value:.4g}"
+            rows.append(f"{name} {factor * ours:.2g}{paper}, {j.verdict}")
+        panels.append(f"{title}: {'; '.join(rows)}.")
+    return " ".join(panels)

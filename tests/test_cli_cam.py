@@ -617,10 +617,11 @@ def test_every_recipe_of_the_page_runs_as_printed(here, capsys):
     batches = [(images, torch.tensor([0, 1, 2, 3]), corners)]
     names = {
         "model": resnet, "images": images, "counts": torch.tensor([40, 10, 20, 10, 20]),
-        "held_loader": batches, "test_loader": batches,
+        "held_loader": batches, "test_loader": batches, "held_boxes": corners,
+        "test_boxes": corners, "image_size": (64, 96),
     }  # fmt: skip
     blocks = re.findall(r"```(python|sh)\n(.*?)```", PAGE, re.DOTALL)
-    assert [language for language, _ in blocks] == ["sh"] * 2 + ["python"] * 4
+    assert [language for language, _ in blocks] == ["sh"] * 2 + ["python"] * 5
     totals = []
     for language, block in blocks:
         assert len(block.splitlines()) <= 10
@@ -637,15 +638,15 @@ def test_every_recipe_of_the_page_runs_as_printed(here, capsys):
         y = F.one_hot(logits.argmax(1), CLASSES).bool()
         difference = f[y] - f[~y].view(4, -1).mean(1)
         torch.testing.assert_close(total, difference, rtol=0, atol=1e-4)
-    # One box for all images: those at the best threshold, on the images that chose it.
-    assert names["test"].accuracy_at(names["held"].best_thresholds()) == names["test"].compute()
-    assert capsys.readouterr().out.startswith("tensor([")
+    # The same images have chosen the threshold.
+    assert names["test"].compute() == names["test"].maximum_chosen_on_these_images()
+    assert "| *box: centred, best side* |" in capsys.readouterr().out
 
 
 def test_picture_of_the_page_is_one_of_the_command_and_small():
     path = ROOT / "book" / "_static" / "localise.png"
     page = np.array(Image.open(path).convert("RGB"))
-    assert path.stat().st_size < 300_000
+    assert path.stat().st_size < 200_000
     for left in (20, 20 + 480 + 20):
         x0, y0, x1, y1 = frame(page, left - 3, left + 483)
         assert left - 1 <= x0 < x1 <= left + 480

@@ -58,6 +58,8 @@ def draw(network: nn.Module, picture: Path, seed: int = 0) -> None:
         options += f" --against rivals --rivals 1 --output {picture}"
         if main(["cam", str(scene), "--weights", str(weights), *options.split()]):
             sys.exit(1)
+    small = Image.open(picture).quantize(256, method=Image.Quantize.FASTOCTREE)
+    small.save(picture, optimize=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import nn
 from torchvision import models
 
+from softmi import _cam_figure
 from softmi._cam_figure import AGAINST, BOX, FOR, PAPER, cam_figure, drawable, panel_size
 from softmi.activation_maps import ActivationMaps
 from softmi.cli import main
@@ -70,6 +71,7 @@ def here(tmp_path, monkeypatch, model) -> Path:
         raise AssertionError("the command asked for a network")
 
     monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(_cam_figure, "SIDE", 120)  # most of the time goes into the large picture
     monkeypatch.chdir(tmp_path)
     Image.fromarray(pixels()).save("photo.png")
     torch.save(model.state_dict(), "weights.pt")
@@ -396,12 +398,13 @@ def test_an_even_map_and_an_extreme_image_are_drawn():
 
 def test_letters_that_the_font_lacks_are_replaced():
     assert drawable("Éland − 5 日本") == "Eland - 5 ??"
-    long = cam_figure(Image.new("RGB", (9, 9)), torch.ones(1, 1), [0] * 4, "x" * 999, [("1", "n")])
+    long = cam_figure(Image.new("RGB", (9, 9)), torch.ones(1, 1), [0] * 4, "x" * 300, [("1", "n")])
     assert long.width < 1400
 
 
 @pytest.mark.usefixtures("here")
-def test_picture_shows_the_box_of_the_numbers(capsys):
+def test_picture_shows_the_box_of_the_numbers(capsys, monkeypatch):
+    monkeypatch.setattr(_cam_figure, "SIDE", 480)
     report = asked(capsys, "--class", "1", "--threshold", "0.6", "--output", "out.png")
     page = np.array(Image.open("out.png"))
     x0, y0, x1, y1 = (4 * edge for edge in report["box"])  # 120 pixels to 480

@@ -180,89 +180,102 @@ def _boxes_of_images(
     return [[tuple(b) for b in part.tolist()] for part in joined.split(counts)]
 
 
+def _best_iou_of_boxes(
+    found: Tensor, boxes: Tensor | Sequence[Tensor], *, inclusive: bool
+) -> Float[Tensor, " images"]:
+    """IoU of one box an image with the best of its true boxes, float64 on the CPU."""
+    truths = _boxes_of_images(boxes, len(found))
+    counts = torch.tensor([len(t) for t in truths])
+    flat = torch.tensor([b for t in truths for b in t], dtype=torch.float64).reshape(-1, 4)
+    ious = box_iou(found.detach().cpu().repeat_interleave(counts, 0), flat, inclusive=inclusive)
+    best = torch.zeros(len(found), dtype=torch.float64)
+    return best.scatter_reduce(0, torch.arange(len(found)).repeat_interleave(counts), ious, "amax")
+
+
+def _mask_boxes(score_map: np.ndarray, levels: Sequence[int]) -> list[tuple[int, ...]]:
+    """Box x0 y0 x1 y1 (exclusive) around everything above each level, all of them at once."""
+    # The first column with a pixel above a level is where the maximum so far exceeds it.
+    sides = []
+    for profile in (score_map.max(0), score_map.max(1)):
+        first = np.maximum.accumulate(profile).searchsorted(levels, "right")
+        last = np.maximum.accumulate(profile[::-1]).searchsorted(levels, "right")
+        sides.append((first, len(profile) - last))
+    (x0, x1), (y0, y1) = sides
+    return list(zip(x0.tolist(), y0.tolist(), x1.tolist(), y1.tolist(), strict=True))
+
+
 def _sweep(
     score_map: np.ndarray,
     true_boxes: Sequence[tuple[float, float, float, float]],
     levels: Sequence[int],
     *,
     inclusive: bool,
-    largest: bool = True,
+    single: bool,
+    multi: bool,
     floor: float = 0.0,
 ) -> tuple[list[float], list[float]]:
-    """Best IoU with any true box at rising levels: of all contours, of the largest contour.
+    """Best IoU with any true box at rising levels: of the largest contour, and of all contours.
 
-    Contours of a mask lie in the boxes of the contours of every mask below it, so that each
-    level looks only where the level before found something, and the sweep ends when no contour
-    covers enough of a true box. It is exact for IoUs of `floor` or more; those below it may come
-    out as others below it. Without `largest` the second list is empty and the first comes faster:
-    regions that miss the true boxes are left out of sight.
+    No contour reaches an IoU of `floor` where the box around the whole mask does not cover that
+    share of a true box; and masks are nested, so the sweep ends there. Contours lie in the boxes
+    of the contours of every lower level: if only `multi` is asked for, each level looks only at
+    those that still covered enough at the level before. Exact for IoUs of `floor` or more; those
+    below it may come out as others below it. What is not asked for is left at 0.
     """
     height, width = score_map.shape
     one = 1 if inclusive else 0
     right, bottom = width - one, height - one  # the reference clips the end into the image
-    truths = [(*box, (box[2] - box[0] + one) * (box[3] - box[1] + one)) for box in true_boxes]
     # IoU >= floor needs an overlap of floor x the true box's area. The slack is for true boxes
     # whose area is no whole number: it costs a look too many, and nothing else.
-    enough = [floor * (1 - 1e-9) * truth[4] for truth in truths]
-    of_any, of_largest = [0.0] * len(levels), [0.0] * (len(levels) if largest else 0)
-    x_low, y_low, x_high, y_high = 0, 0, width, height
+    truths = [
+        (*b, area, floor * (1 - 1e-9) * area)
+        for b in true_boxes
+        for area in [(b[2] - b[0] + one) * (b[3] - b[1] + one)]
+    ]
+
+    def judge(x: int, y: int, w: int, h: int) -> tuple[float, bool]:
+        """Best IoU of a rectangle, and whether one inside it could reach the floor."""
+        x1 = x + w if x + w < right else right  # min and max take twice the time
+        y1 = y + h if y + h < bottom else bottom
+        best, worth = 0.0, False
+        for tx0, ty0, tx1, ty1, area, needed in truths:
+            across = (x1 if x1 < tx1 else tx1) - (x if x > tx0 else tx0) + one
+            down = (y1 if y1 < ty1 else ty1) - (y if y > ty0 else ty0) + one
+            if across > 0 and down > 0:
+                overlap = across * down
+                iou = overlap / ((x1 - x + one) * (y1 - y + one) + area - overlap)
+                best = iou if iou > best else best
+                worth = worth or overlap >= needed
+        return best, worth
+
+    of_largest, of_any = [0.0] * len(levels), [0.0] * len(levels)
+    if not score_map.any():  # nothing is above any level: the reference's empty box
+        empty = [judge(0, 0, 0, 0)[0]] * len(levels)
+        return empty, empty
+    around = _mask_boxes(score_map, levels) if single else []
+    left, top, end, foot = 0, 0, width, height  # where to look
     for k, level in enumerate(levels):
-        seen = score_map[y_low:y_high, x_low:x_high]
-        _, mask = cv2.threshold(seen, level, 255, cv2.THRESH_BINARY)
-        contours, _ = cv2.findContours(
-            mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE, offset=(x_low, y_low)
-        )
-        rectangles = [cv2.boundingRect(c) for c in contours] or [(0, 0, 0, 0)]
-        ious, promising = [], []
-        for rectangle in rectangles:
-            x0, y0, w, h = rectangle
-            x1, y1 = min(x0 + w, right), min(y0 + h, bottom)
-            best, worth = 0.0, False
-            for (tx0, ty0, tx1, ty1, area), needed in zip(truths, enough, strict=True):
-                overlap_x = (x1 if x1 < tx1 else tx1) - (x0 if x0 > tx0 else tx0) + one
-                overlap_y = (y1 if y1 < ty1 else ty1) - (y0 if y0 > ty0 else ty0) + one
-                if overlap_x > 0 and overlap_y > 0:
-                    overlap = overlap_x * overlap_y
-                    union = (x1 - x0 + one) * (y1 - y0 + one) + area - overlap
-                    best = max(best, overlap / union)
-                    worth = worth or overlap >= needed
-            ious.append(best)
-            if worth:
-                promising.append(rectangle)
-        of_any[k] = max(ious)
-        if largest:
-            areas = [cv2.contourArea(c) for c in contours] if len(contours) > 1 else [0.0]
-            of_largest[k] = ious[areas.index(max(areas))]
-        if not promising or not contours:
+        if single:
+            left, top, end, foot = around[k]
+        if end <= left or not judge(left, top, end - left, foot - top)[1]:
             break
-        around = rectangles if largest else promising
-        x_low, y_low = min(r[0] for r in around), min(r[1] for r in around)
-        x_high, y_high = max(r[0] + r[2] for r in around), max(r[1] + r[3] for r in around)
-    return of_any, of_largest
-
-
-def _sweep_all(
-    score_maps: Tensor,
-    boxes: Tensor | Sequence[Tensor],
-    thresholds: int,
-    *,
-    multi: bool,
-    inclusive: bool,
-    floor: float = 0.0,
-) -> np.ndarray:
-    """Best IoUs of a batch, (images, thresholds): of all contours, or of the largest."""
-    bytes_ = _as_uint8(score_maps)
-    truths = _boxes_of_images(boxes, len(bytes_))
-    steps = _score_thresholds(thresholds)
-    found = np.empty((len(bytes_), thresholds))
-    for row, score_map, truth in zip(found, bytes_, truths, strict=True):
-        # A byte map has 256 levels at most, however many thresholds there are.
-        levels, at = np.unique((steps * int(score_map.max())).astype(int), return_inverse=True)
-        of_any, of_largest = _sweep(
-            score_map, truth, levels.tolist(), inclusive=inclusive, largest=not multi, floor=floor
+        _, mask = cv2.threshold(score_map[top:foot, left:end], level, 255, cv2.THRESH_BINARY)
+        contours, _ = cv2.findContours(
+            mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top)
         )
-        row[:] = np.take(of_any if multi else of_largest, at)
-    return found
+        if single:
+            largest = max(contours, key=cv2.contourArea) if len(contours) > 1 else contours[0]
+            of_largest[k] = judge(*cv2.boundingRect(largest))[0]
+        if multi:
+            left, top, end, foot = width, height, 0, 0
+            for contour in contours:
+                x, y, w, h = cv2.boundingRect(contour)
+                iou, worth = judge(x, y, w, h)
+                of_any[k] = iou if iou > of_any[k] else of_any[k]
+                if worth:
+                    left, top = x if x < left else left, y if y < top else top
+                    end, foot = x + w if x + w > end else end, y + h if y + h > foot else foot
+    return of_largest, of_any
 
 
 def ious_over_thresholds(
@@ -305,6 +318,16 @@ def ious_over_thresholds(
         raise ValueError(f"thresholds must be at least 1, got {thresholds}")
     if not 0 <= at_least <= 1:
         raise ValueError(f"at_least must be in [0, 1], got {at_least}")
-    return torch.from_numpy(
-        _sweep_all(score_maps, boxes, thresholds, multi=multi, inclusive=inclusive, floor=at_least)
-    )
+    bytes_ = _as_uint8(score_maps)
+    truths = _boxes_of_images(boxes, len(bytes_))
+    steps = _score_thresholds(thresholds)
+    found = np.empty((len(bytes_), thresholds))
+    for row, score_map, truth in zip(found, bytes_, truths, strict=True):
+        # A byte map has 256 levels at most, however many thresholds there are.
+        levels, at = np.unique((steps * int(score_map.max())).astype(int), return_inverse=True)
+        of_largest, of_any = _sweep(
+            score_map, truth, levels.tolist(),
+            inclusive=inclusive, single=not multi, multi=multi, floor=at_least,
+        )  # fmt: skip
+        row[:] = np.take(of_any if multi else of_largest, at)
+    return torch.from_numpy(found)

@@ -1,12 +1,14 @@
-r"""From score maps to boxes, and how good the boxes are: the field's yardsticks as torchmetrics.
+r"""How good boxes and maps are: the yardsticks of localisation as torchmetrics.
 
-Boxes are x0 y0 x1 y1 in pixels. By default x1 and y1 are exclusive (a box of one pixel has area
-1); `inclusive=True` counts pixels as the evaluator of Choe et al. (2020) does.
+A score threshold that is chosen on the images it is judged on flatters the map. So choose it on a
+held-out split: count that with :class:`MaxBoxAccuracy` or :class:`MaxBoxAccuracyV2` and hand it to
+:class:`BoxAccuracy`, which counts the test split. Boxes that see nothing (`softmi.baselines`)
+belong beside every number.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Num
@@ -14,152 +16,75 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from softmi._validation import describe
+from softmi.boxes import (
+    _as_uint8,
+    _best_iou_of_boxes,
+    _normalised,
+    _score_thresholds,
+    box_iou,
+    boxes_from_score_maps,
+    ious_over_thresholds,
+)
+
+__all__ = [
+    "BoxAccuracy",
+    "LocalizationAccuracy",
+    "MaxBoxAccuracy",
+    "MaxBoxAccuracyV2",
+    "PixelAveragePrecision",
+    "box_iou",
+    "boxes_from_score_maps",
+    "ious_over_thresholds",
+]
+
+V2_IOUS = (0.3, 0.5, 0.7)
 
 
-def box_iou(
-    a: Num[Tensor, "*#batch 4"], b: Num[Tensor, "*#batch 4"], *, inclusive: bool = False
-) -> Float[Tensor, "*batch"]:
-    r"""Intersection over union of boxes, pair by pair.
-
-    .. math:: \mathrm{IoU} = \frac{|A \cap B|}{|A| + |B| - |A \cap B|}
-
-    Disjoint boxes give 0 (the authors' code forgets to clamp the sides of the intersection), and
-    so do boxes without area.
-
-    Args:
-        a: Boxes x0 y0 x1 y1, shape (..., 4).
-        b: Boxes of the same shape, or one that broadcasts to it.
-        inclusive: x1 and y1 belong to the box: sides are x1 - x0 + 1.
-
-    Raises:
-        ValueError: A last axis other than 4, or a box with NaN, x1 < x0 or y1 < y0.
-
-    """
-    a, b = a.to(torch.float64), b.to(torch.float64)
-    for name, box in (("a", a), ("b", b)):
-        if box.ndim == 0 or box.shape[-1] != 4:
-            raise ValueError(f"{name} must have shape (..., 4), got {describe(box)}")
-        if not (box[..., 2:] >= box[..., :2]).all():  # NaN too
-            raise ValueError(
-                f"{name} holds a box with NaN, x1 < x0 or y1 < y0; boxes are x0 y0 x1 y1"
-            )
-    one = 1.0 if inclusive else 0.0
-    top_left = torch.maximum(a[..., :2], b[..., :2])
-    bottom_right = torch.minimum(a[..., 2:], b[..., 2:])
-    overlap = (bottom_right - top_left + one).clamp(min=0).prod(-1)
-    area_a = (a[..., 2:] - a[..., :2] + one).prod(-1)
-    area_b = (b[..., 2:] - b[..., :2] + one).prod(-1)
-    union = area_a + area_b - overlap
-    return torch.where(union > 0, overlap / union.where(union > 0, 1.0), 0.0)
-
-
-def _as_uint8(score_maps: Tensor) -> np.ndarray:
-    """Bytes as they are; float maps min-max normalised image by image, to 255 levels."""
-    if score_maps.ndim != 3 or 0 in score_maps.shape:
+def _all_the_same(stacked: Tensor) -> Tensor:
+    """Reduce settings, which metrics must share for their counts to be added."""
+    if not (stacked == stacked[0]).all():
         raise ValueError(
-            f"score_maps must have shape (images, height, width), got {describe(score_maps)}"
+            f"counts of metrics with different settings cannot be merged: {stacked.tolist()}"
         )
-    if score_maps.dtype == torch.uint8:
-        return score_maps.cpu().numpy()
-    if not score_maps.is_floating_point():
-        raise TypeError(f"score_maps must be uint8 or floating, got {describe(score_maps)}")
-    if not torch.isfinite(score_maps).all():
-        raise ValueError("score_maps hold NaN or infinite values")
-    maps = score_maps.detach().double()
-    low = maps.amin((1, 2), keepdim=True)
-    spread = maps.amax((1, 2), keepdim=True) - low
-    # A constant map says nothing about where: it becomes all zeros, hence an empty box.
-    normalised = torch.where(spread > 0, (maps - low) / spread.clamp(min=1e-300), 0.0)
-    return (255 * normalised).to(torch.uint8).cpu().numpy()
+    return stacked[0]
 
 
-def _boxes(score_map: np.ndarray, threshold: float, multi: bool, inclusive: bool) -> np.ndarray:
-    """Bounding boxes of the contours of one byte map above threshold x maximum, (boxes, 4)."""
-    level = int(threshold * score_map.max())
-    _, mask = cv2.threshold(score_map, level, 255, cv2.THRESH_BINARY)
-    contours, _ = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
-    if not contours:
-        return np.zeros((1, 4), dtype=np.int64)
-    if not multi:
-        contours = [max(contours, key=cv2.contourArea)]
-    boxes = np.array([cv2.boundingRect(c) for c in contours], dtype=np.int64)
-    boxes[:, 2:] += boxes[:, :2]
-    if inclusive:  # the reference clips the exclusive end into the image and calls it inclusive
-        height, width = score_map.shape
-        boxes[:, 2:] = np.minimum(boxes[:, 2:], (width - 1, height - 1))
-    return boxes
-
-
-def boxes_from_score_maps(
-    score_maps: Num[Tensor, "images height width"],
-    threshold: float,
-    *,
-    multi: bool = False,
-    inclusive: bool = False,
-) -> Int[Tensor, "images 4"] | list[Int[Tensor, "boxes 4"]]:
-    r"""Bounding box of the region where a map exceeds a share of its maximum.
-
-    The region is :math:`\{ m(i, j) > \lfloor t \max m \rfloor \}` on a map of bytes, with
-    threshold t. A map of floats is first min-max normalised to [0, 255], image by image.
-
-    Args:
-        score_maps: uint8 or floating, shape (images, height, width), at image resolution.
-        threshold: t in [0, 1).
-        multi: Boxes of all contours, holes too, instead of that of the largest contour.
-        inclusive: The conventions of Choe et al. (2020): the box ends at x + width clipped to
-            the last pixel. Default: x + width, exclusive.
-
-    Returns:
-        Shape (images, 4); with `multi` a list of (boxes, 4). An image with nothing above the
-        threshold has the empty box 0 0 0 0.
-
-    Raises:
-        TypeError: Maps neither uint8 nor floating.
-        ValueError: Another rank, no images, NaN or infinite values, a threshold outside [0, 1).
-
-    """
-    if not 0 <= threshold < 1:
-        raise ValueError(f"threshold must be in [0, 1), got {threshold}")
-    found = [torch.from_numpy(_boxes(m, threshold, multi, inclusive))
-             for m in _as_uint8(score_maps)]  # fmt: skip
-    return found if multi else torch.cat(found)
-
-
-class MaxBoxAccuracy(Metric):
-    r"""Share of images whose box reaches an IoU, at the best threshold (Choe et al. 2020).
-
-    .. math::
-        \mathrm{MaxBoxAcc}(\delta) = \max_\tau \frac{1}{N} \sum_n
-        \mathbb{1}\bigl[\mathrm{IoU}(\mathrm{box}(m_n, \tau), B_n) \ge \delta\bigr]
-
-    One threshold for all images: taking the best one image by image is a common mistake that
-    inflates it. `MaxBoxAccV2` is the mean over `iou_thresholds=(0.3, 0.5, 0.7)` with
-    `multi=True`. The maximum over :math:`\tau` is a choice made on the evaluated images: for an
-    honest number take :meth:`best_thresholds` of a held-out split to :meth:`accuracy_at`.
-
-    Args:
-        iou_thresholds: The :math:`\delta` (I of them).
-        thresholds: T score thresholds, 0, 1/T, ... (T-1)/T.
-        multi: An image counts if any contour's box reaches the IoU, not only the largest's.
-        inclusive: The pixel conventions of the reference evaluator.
-
-    Raises:
-        ValueError: No or impossible thresholds.
-
-    """
+class _Counts(Metric):
+    """Counts that add up over batches and processes; an update that fails leaves no trace."""
 
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
+    settings: Tensor
+
+    def _add_settings(self, *settings: float) -> None:
+        # Settings are a state because a MetricCollection lets metrics of equal states share them,
+        # and those of different settings may agree on a first batch.
+        self.add_state("settings", torch.tensor(settings), dist_reduce_fx=_all_the_same)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Count a batch and return its own value; after an error the counts are as before."""
+        before = self.__dict__.copy()  # torchmetrics resets its states before it updates them
+        try:
+            return super().forward(*args, **kwargs)
+        except BaseException:
+            self.__dict__.update(before)
+            raise
+
+
+class _BoxCounts(_Counts):
+    """Images that reach each IoU at each score threshold."""
+
     correct: Tensor
     total: Tensor
 
     def __init__(
         self,
-        iou_thresholds: Sequence[float] = (0.5,),
-        thresholds: int = 100,
-        multi: bool = False,
-        inclusive: bool = False,
+        iou_thresholds: Sequence[float],
+        thresholds: int,
+        multi: bool,
+        inclusive: bool,
+        average: bool,
         **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
@@ -172,61 +97,225 @@ class MaxBoxAccuracy(Metric):
         self.thresholds = thresholds
         self.multi = multi
         self.inclusive = inclusive
+        self.average = average
         shape = (len(self.iou_thresholds), thresholds)
         self.add_state("correct", torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("total", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        self._add_settings(multi, inclusive, *self.iou_thresholds)
 
     @property
     def score_thresholds(self) -> Float[Tensor, " thresholds"]:
         """The T score thresholds."""
-        # As the reference's np.arange(0, 1, interval): i * step, not i / T, which differ in the
-        # last bit and so in int(t * max).
-        step = 1 / self.thresholds
-        return torch.tensor([i * step for i in range(self.thresholds)], dtype=torch.float64)
+        return torch.from_numpy(_score_thresholds(self.thresholds))
 
     def update(
-        self, score_maps: Num[Tensor, "images height width"], boxes: Num[Tensor, "images 4"]
+        self,
+        score_maps: Num[Tensor, "images height width"],
+        boxes: Num[Tensor, "images 4"] | Sequence[Num[Tensor, "_ 4"]],
     ) -> None:
-        """Count a batch: maps at image resolution, and one true box an image."""
-        if boxes.shape != (len(score_maps), 4):
-            raise ValueError(
-                f"boxes must have shape ({len(score_maps)}, 4), got {describe(boxes)}"
-            )
-        bytes_ = _as_uint8(score_maps)
-        steps = self.score_thresholds.tolist()
-        counts = torch.zeros_like(self.correct, device="cpu")
-        deltas = torch.tensor(self.iou_thresholds, dtype=torch.float64)[:, None]
-        for score_map, box in zip(bytes_, boxes.cpu(), strict=True):
-            found = [_boxes(score_map, t, self.multi, self.inclusive) for t in steps]
-            iou = box_iou(torch.from_numpy(np.concatenate(found)), box, inclusive=self.inclusive)
-            best = torch.stack([part.max() for part in iou.split([len(f) for f in found])])
-            counts += best >= deltas
-        self.correct += counts.to(self.correct.device)
-        self.total += len(bytes_)
+        """Count a batch: maps at image resolution, and the true boxes.
+
+        Args:
+            score_maps: uint8 or floating, shape (images, height, width); other batches may have
+                another height and width.
+            boxes: One box an image, shape (images, 4), or a list with the boxes of each image,
+                shapes (boxes, 4): an image counts if any of them is met.
+
+        Raises:
+            TypeError: Maps neither uint8 nor floating.
+            ValueError: Another rank, no images, NaN or infinite values, an image without boxes
+                or impossible boxes. Nothing of the batch is counted.
+
+        """
+        best = ious_over_thresholds(
+            score_maps, boxes, self.thresholds,
+            multi=self.multi, inclusive=self.inclusive, at_least=min(self.iou_thresholds),
+        )  # fmt: skip
+        deltas = torch.tensor(self.iou_thresholds, dtype=torch.float64)[:, None, None]
+        counts = (best >= deltas).sum(1)
+        self.correct = self.correct + counts.to(self.correct)
+        self.total = self.total + len(best)
 
     @property
     def correct_counts(self) -> Int[Tensor, "ious thresholds"]:
-        """Images seen so far that are right, at each IoU and score threshold."""
+        """Images seen so far by this process that are right, at each IoU and score threshold."""
         return self.correct
 
+    def _of_all_processes(self) -> tuple[Tensor, Tensor]:
+        # Inside compute the states are summed already; in forward they must not be.
+        ask = self._to_sync and not self._is_synced
+        with self.sync_context(should_sync=ask, should_unsync=ask):
+            return self.correct, self.total
+
     def curve(self) -> Float[Tensor, "ious thresholds"]:
-        """Accuracy at each IoU and score threshold."""
-        return self.correct.double() / self.total
+        """Accuracy at each IoU and score threshold; NaN before any image.
+
+        As every method below it counts the images of all processes, so all must call it.
+        """
+        correct, total = self._of_all_processes()
+        return correct.double() / total
 
     def best_thresholds(self) -> Int[Tensor, " ious"]:
-        """Index of the best score threshold at each IoU."""
-        return self.correct.argmax(1)
+        """Index of the best score threshold at each IoU, the lowest of those that tie."""
+        return self._of_all_processes()[0].argmax(1)
 
     def accuracy_at(self, index: Int[Tensor, " ious"]) -> Float[Tensor, " ious"]:
         """Accuracy at given score thresholds, such as another split's :meth:`best_thresholds`."""
+        if (
+            index.numel() != len(self.iou_thresholds)
+            or not ((index >= 0) & (index < self.thresholds)).all()
+        ):
+            raise ValueError(
+                f"need an index in [0, {self.thresholds}) for each of the IoUs "
+                f"{self.iou_thresholds}, got {index.tolist()}"
+            )
         return self.curve().gather(1, index.reshape(-1, 1).to(self.correct.device))[:, 0]
+
+    def _maximum(self) -> Tensor:
+        each = self.curve().max(1).values
+        return each.mean() if self.average else each
+
+
+class MaxBoxAccuracy(_BoxCounts):
+    r"""Share of images whose box reaches an IoU, at the best threshold (Choe et al. 2020).
+
+    .. math::
+        \mathrm{MaxBoxAcc}(\delta) = \max_\tau \frac{1}{N} \sum_n
+        \mathbb{1}\bigl[\mathrm{IoU}(\mathrm{box}(m_n, \tau), B_n) \ge \delta\bigr]
+
+    with maps :math:`m_n` of N images and their true boxes :math:`B_n` (the best of them where
+    there are several). One threshold :math:`\tau` for all images: taking the best one image by
+    image is a common mistake that inflates it. The maximum over :math:`\tau` is a choice made on
+    the evaluated images: for an honest number count a held-out split with this metric and the
+    test split with :class:`BoxAccuracy`.
+
+    Args:
+        iou_thresholds: The :math:`\delta` (I of them).
+        thresholds: T score thresholds, 0, 1/T, ... (T-1)/T.
+        multi: An image counts if any contour's box reaches the IoU, not only the largest's.
+        inclusive: The pixel conventions of the reference evaluator.
+        kwargs: Options of `torchmetrics.Metric`.
+
+    Raises:
+        ValueError: No or impossible thresholds.
+
+    Example:
+        >>> score_maps, boxes = torch.zeros(1, 8, 8), torch.tensor([[2, 2, 6, 6]])
+        >>> score_maps[0, 2:6, 2:5] = 1.0
+        >>> metric = MaxBoxAccuracy(iou_thresholds=(0.5, 0.9))
+        >>> metric.update(score_maps, boxes)
+        >>> metric.compute().tolist()
+        [1.0, 0.0]
+
+    """
+
+    def __init__(
+        self,
+        iou_thresholds: Sequence[float] = (0.5,),
+        thresholds: int = 100,
+        multi: bool = False,
+        inclusive: bool = False,
+        **kwargs: object,
+    ) -> None:
+        super().__init__(iou_thresholds, thresholds, multi, inclusive, False, **kwargs)
 
     def compute(self) -> Float[Tensor, " ious"]:
         """Return MaxBoxAcc at each IoU, in [0, 1]; for one IoU a scalar, as torchmetrics does."""
-        return self.curve().max(1).values
+        return self._maximum()
 
 
-class LocalizationAccuracy(Metric):
+class MaxBoxAccuracyV2(_BoxCounts):
+    r"""MaxBoxAccV2: the mean of MaxBoxAcc over IoUs 0.3, 0.5 and 0.7, boxes of all contours.
+
+    .. math:: \tfrac13 \sum_{\delta \in \{.3, .5, .7\}} \max_\tau \frac1N \sum_n \mathbb{1}
+        \bigl[\max_{P \in \mathcal{P}(m_n, \tau)} \mathrm{IoU}(P, B_n) \ge \delta\bigr]
+
+    with :math:`\mathcal{P}(m_n, \tau)` the boxes of all contours of the n-th map above
+    :math:`\tau` (Choe et al. 2020, journal version). Each :math:`\delta` takes its own best
+    threshold, chosen on the evaluated images; see :class:`BoxAccuracy`.
+
+    Args:
+        thresholds: T score thresholds, 0, 1/T, ... (T-1)/T.
+        inclusive: The pixel conventions of the reference evaluator.
+        kwargs: Options of `torchmetrics.Metric`.
+
+    Raises:
+        ValueError: No thresholds.
+
+    """
+
+    def __init__(self, thresholds: int = 100, inclusive: bool = False, **kwargs: object) -> None:
+        super().__init__(V2_IOUS, thresholds, True, inclusive, True, **kwargs)
+
+    def compute(self) -> Float[Tensor, ""]:
+        """Return MaxBoxAccV2, in [0, 1]."""
+        return self._maximum()
+
+
+class BoxAccuracy(_BoxCounts):
+    r"""Share of images whose box reaches an IoU, at the threshold that a held-out split chose.
+
+    .. math::
+        \frac{1}{N} \sum_n \mathbb{1}\bigl[\mathrm{IoU}(\mathrm{box}(m_n, \hat\tau_\delta), B_n)
+        \ge \delta\bigr], \qquad \hat\tau_\delta = \arg\max_\tau
+        \text{ of the same on the held-out images}
+
+    The honest form of MaxBoxAcc, or of MaxBoxAccV2: everything but the images is taken from the
+    metric of the held-out split. At :math:`\delta = 0.5` this is GT-known Loc.
+
+    Args:
+        held_out: A :class:`MaxBoxAccuracy` or :class:`MaxBoxAccuracyV2` that has counted the
+            held-out images. Of several processes all must be here.
+        kwargs: Options of `torchmetrics.Metric`.
+
+    Raises:
+        TypeError: `held_out` is another thing.
+        ValueError: It has counted no images.
+
+    Example:
+        >>> score_maps, boxes = torch.zeros(1, 8, 8), torch.tensor([[2, 2, 6, 6]])
+        >>> score_maps[0, 2:6, 2:6], score_maps[0, 0, 0] = 1.0, 0.3
+        >>> held_out = MaxBoxAccuracy(thresholds=10)
+        >>> held_out.update(score_maps, boxes)
+        >>> metric = BoxAccuracy(held_out)
+        >>> metric.update(score_maps.flip(1), boxes)
+        >>> metric.compute().item(), metric.maximum_chosen_on_these_images().item()
+        (1.0, 1.0)
+
+    """
+
+    chosen: Tensor
+
+    def __init__(self, held_out: MaxBoxAccuracy | MaxBoxAccuracyV2, **kwargs: object) -> None:
+        if not isinstance(held_out, MaxBoxAccuracy | MaxBoxAccuracyV2):
+            raise TypeError(
+                f"held_out must be a MaxBoxAccuracy or MaxBoxAccuracyV2 that has counted the "
+                f"held-out images, got {type(held_out).__name__}"
+            )
+        super().__init__(
+            held_out.iou_thresholds, held_out.thresholds, held_out.multi, held_out.inclusive,
+            held_out.average, **kwargs,
+        )  # fmt: skip
+        if not held_out._of_all_processes()[1]:
+            raise ValueError("held_out has counted no images: update it before")
+        self.add_state("chosen", held_out.best_thresholds().cpu(), dist_reduce_fx=_all_the_same)
+
+    @property
+    def chosen_thresholds(self) -> Float[Tensor, " ious"]:
+        """The score threshold that the held-out images chose for each IoU."""
+        return self.score_thresholds[self.chosen.cpu()]
+
+    def compute(self) -> Float[Tensor, "*ious"]:
+        """Return the accuracy at each IoU, in [0, 1]; for V2, or for one IoU, a scalar."""
+        each = self.accuracy_at(self.chosen)
+        return each.mean() if self.average else each
+
+    def maximum_chosen_on_these_images(self) -> Float[Tensor, "*ious"]:
+        """Return the test-chosen maximum, MaxBoxAcc or MaxBoxAccV2: never less than the honest."""
+        return self._maximum().squeeze()
+
+
+class LocalizationAccuracy(_Counts):
     r"""Share of images localised, and recognised if `top_k` is given, at one fixed threshold.
 
     Localised means :math:`\mathrm{IoU} \ge \delta`. With `top_k=None` this is GT-known Loc: boxes
@@ -243,9 +332,6 @@ class LocalizationAccuracy(Metric):
 
     """
 
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
     correct: Tensor
     total: Tensor
 
@@ -264,6 +350,7 @@ class LocalizationAccuracy(Metric):
         self.inclusive = inclusive
         self.add_state("correct", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("total", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        self._add_settings(top_k or 0, iou_threshold, inclusive)
 
     def update(
         self,
@@ -272,7 +359,26 @@ class LocalizationAccuracy(Metric):
         targets: Int[Tensor, " images"],
         true_boxes: Num[Tensor, "images 4"],
     ) -> None:
-        """Count a batch; `predicted` is the top class, or classes by falling score (images, K)."""
+        """Count a batch.
+
+        Args:
+            boxes: The predicted box of each image.
+            predicted: The top class, shape (images,), or classes by falling score (images, K).
+            targets: The true class.
+            true_boxes: One box an image, shape (images, 4), or a list with the boxes of each
+                image, shapes (boxes, 4), of which the best counts.
+
+        Raises:
+            ValueError: Lengths that do not agree, fewer than `top_k` ranked classes, impossible
+                boxes or an image without. Nothing of the batch is counted.
+
+        """
+        if predicted.ndim not in (1, 2) or targets.ndim != 1 or boxes.ndim != 2:
+            raise ValueError(
+                f"need predicted of shape (images,) or (images, classes), targets (images,) and "
+                f"boxes (images, 4), got {describe(predicted)}; {describe(targets)}; "
+                f"{describe(boxes)}"
+            )
         ranked = predicted if predicted.ndim == 2 else predicted[:, None]
         if not len(boxes) == len(ranked) == len(targets) == len(true_boxes):
             raise ValueError(
@@ -283,17 +389,133 @@ class LocalizationAccuracy(Metric):
             raise ValueError(
                 f"top_k={self.top_k} needs as many ranked classes, got {describe(predicted)}"
             )
-        right = self._localised(boxes, true_boxes)
-        if self.top_k is not None:
-            right &= (ranked[:, : self.top_k] == targets[:, None]).any(1).to(right.device)
-        self.correct += right.sum()
-        self.total += len(boxes)
-
-    def _localised(self, boxes: Tensor, true_boxes: Tensor) -> Bool[Tensor, " images"]:
-        return box_iou(boxes, true_boxes.to(boxes.device), inclusive=self.inclusive).ge(
+        right = _best_iou_of_boxes(boxes, true_boxes, inclusive=self.inclusive) >= (
             self.iou_threshold
         )
+        if self.top_k is not None:
+            known = (ranked[:, : self.top_k] == targets.to(ranked.device)[:, None]).any(1)
+            right &= known.to(right.device)
+        self.correct = self.correct + right.sum().to(self.correct)
+        self.total = self.total + len(boxes)
 
     def compute(self) -> Float[Tensor, ""]:
-        """Return the accuracy, in [0, 1]."""
+        """Return the accuracy, in [0, 1]; NaN before any image."""
         return self.correct.double() / self.total
+
+
+class PixelAveragePrecision(_Counts):
+    r"""PxAP: area under the precision-recall curve of all pixels together (Choe et al. 2020).
+
+    .. math::
+        \mathrm{PxAP} = \sum_l P(\tau_l) \, [R(\tau_l) - R(\tau_{l+1})], \qquad
+        P(\tau) = \frac{\#\{s \ge \tau, y = 1\}}{\#\{s \ge \tau\}}, \quad
+        R(\tau) = \frac{\#\{s \ge \tau, y = 1\}}{\#\{y = 1\}}
+
+    over the scores s in [0, 1] and true values y of the pixels of all images, with rising
+    thresholds :math:`\tau_l = 0, 1/T, \dots, (T-1)/T, 1`. Scores are bytes over 255, or floats
+    min-max normalised image by image. Kept are two histograms, of foreground and background
+    scores, so that memory does not grow.
+
+    The thresholds of the reference evaluator are coarser than bytes, which costs a little
+    precision within each bin. `thresholds=None` gives each of the 256 byte values a bin (floats
+    are cut to bytes, as for boxes): this is the average precision of byte maps, exactly.
+
+    Args:
+        thresholds: T, or None for the 256 byte values.
+        kwargs: Options of `torchmetrics.Metric`.
+
+    Raises:
+        ValueError: No thresholds.
+
+    Example:
+        >>> score_maps = torch.tensor([[[0, 100, 200, 255]]], dtype=torch.uint8)
+        >>> metric = PixelAveragePrecision()
+        >>> metric.update(score_maps, torch.tensor([[[0, 1, 0, 1]]]))
+        >>> round(metric.compute().item(), 4)  # 1/2 x 1 + 1/2 x 2/3
+        0.8333
+
+    """
+
+    histogram: Tensor
+
+    def __init__(self, thresholds: int | None = 100, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        if thresholds is not None and thresholds < 1:
+            raise ValueError(f"thresholds must be at least 1, or None, got {thresholds}")
+        self.thresholds = thresholds
+        # Rows: background and foreground. The last bin holds the scores of 1.
+        bins = 256 if thresholds is None else thresholds + 1
+        self.add_state("histogram", torch.zeros(2, bins, dtype=torch.long), dist_reduce_fx="sum")
+        self._add_settings(thresholds or 0)
+
+    def update(
+        self,
+        score_maps: Num[Tensor, "images height width"],
+        masks: Num[Tensor, "images height width"] | Bool[Tensor, "images height width"],
+        ignore: Num[Tensor, "images height width"]
+        | Bool[Tensor, "images height width"]
+        | None = None,
+    ) -> None:
+        """Count a batch.
+
+        Args:
+            score_maps: uint8 or floating, shape (images, height, width).
+            masks: 1 or True on the object, 0 or False elsewhere, of the same shape.
+            ignore: 1 or True for background pixels that do not count, of the same shape. Pixels
+                of the object count all the same, as in the reference evaluator.
+
+        Raises:
+            TypeError: Maps neither uint8 nor floating.
+            ValueError: Masks of another shape or with other values than 0 and 1, another rank,
+                no images, NaN or infinite scores. Nothing of the batch is counted.
+
+        """
+        if self.thresholds is None:
+            bins = torch.from_numpy(_as_uint8(score_maps)).long()
+        else:
+            # The reference's np.histogram: a bin holds its lower edge.
+            edges = torch.from_numpy(np.append(_score_thresholds(self.thresholds), 1.0))
+            scores = _normalised(score_maps)
+            bins = torch.bucketize(scores, edges.to(scores.device), right=True).cpu() - 1
+        foreground = self._as_bool(masks, score_maps, "masks")
+        counted = torch.ones_like(foreground)
+        if ignore is not None:
+            counted = foreground | ~self._as_bool(ignore, score_maps, "ignore")
+        width = self.histogram.shape[1]
+        joint = (bins + width * foreground)[counted]
+        counts = torch.bincount(joint, minlength=2 * width).reshape(2, width)
+        self.histogram = self.histogram + counts.to(self.histogram)
+
+    @staticmethod
+    def _as_bool(masks: Tensor, score_maps: Tensor, name: str) -> Tensor:
+        if masks.shape != score_maps.shape:
+            raise ValueError(
+                f"{name} must have the shape of the score maps, {tuple(score_maps.shape)}, got "
+                f"{describe(masks)}"
+            )
+        true = (masks == 1).cpu()
+        if not (true | (masks == 0).cpu()).all():
+            values = masks.unique().tolist()
+            raise ValueError(
+                f"{name} must hold 0 and 1 (or False and True) only, got {len(values)} values "
+                f"from {values[0]} to {values[-1]}"
+            )
+        return true
+
+    def curve(self) -> tuple[Float[Tensor, " bins"], Float[Tensor, " bins"]]:
+        """Precision and recall of the pixels that score at least a threshold, from the highest.
+
+        The first entry is the bin of scores of 1, or of byte 255. Precision is NaN where no pixel
+        scores as high, recall where no pixel is foreground. Counts the pixels of all processes,
+        so all must call it.
+        """
+        ask = self._to_sync and not self._is_synced
+        with self.sync_context(should_sync=ask, should_unsync=ask):
+            background, foreground = self.histogram.flip(1).cumsum(1).double()
+        return foreground / (foreground + background), foreground / foreground[-1]
+
+    def compute(self) -> Float[Tensor, ""]:
+        """Return PxAP, in [0, 1]; NaN if no pixel was foreground."""
+        precision, recall = self.curve()
+        gained = recall.diff(prepend=recall.new_zeros(1))
+        return (precision.nan_to_num() * gained).sum()

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from softmi._validation import (
@@ -170,3 +170,58 @@ def window_sum(
         raise ValueError(f"window must be at least 1 and fit {tuple(maps.shape)}, got {window}")
     ones = maps.new_ones(1, 1, window, window)
     return F.conv2d(maps[:, None], ones, padding=window - 1 if pad else 0)[:, 0]
+
+
+def sum_in_boxes(
+    maps: Float[Tensor, "batch height width"],
+    boxes: Num[Tensor, "batch 4"],
+    size: tuple[int, int],
+) -> Float[Tensor, " batch"]:
+    r"""Sum of each map inside its box: the nats of a region.
+
+    .. math:: I_n = \sum_{i,j} m_n(i, j) \,
+        \frac{|\mathrm{cell}(i, j) \cap \mathrm{box}_n|}{|\mathrm{cell}(i, j)|}
+
+    with the cells of a map :math:`m_n` of h x w dividing the picture evenly, and a cell that the
+    edge of a box cuts counted by the share of its area inside. So a box and the rest of the
+    picture sum to the whole map, and no interpolation of the map enters.
+
+    Args:
+        maps: In nats a cell, as from :func:`class_activation_map`, shape (batch, height, width).
+        boxes: x0 y0 x1 y1 in pixels, x1 and y1 exclusive, shape (batch, 4). What lies outside of
+            the picture counts nothing.
+        size: (width, height) of the pictures in pixels.
+
+    Returns:
+        Shape (batch,), in the unit and dtype of the maps.
+
+    Raises:
+        TypeError: Maps not floating point.
+        ValueError: Shapes that do not match, boxes with NaN, x1 < x0 or y1 < y0, a size that is
+            not positive.
+
+    """
+    if not maps.is_floating_point():
+        raise TypeError(f"maps must be floating point, got {describe(maps)}")
+    if maps.ndim != 3 or boxes.shape != (len(maps), 4):
+        raise ValueError(
+            "maps and boxes must have shapes (batch, height, width) and (batch, 4), got "
+            f"{describe(maps)} and {describe(boxes)}"
+        )
+    if min(size) <= 0:
+        raise ValueError(f"size must be a positive (width, height), got {size}")
+    places = boxes.to(maps.device, torch.float64)
+    if not (places[:, 2:] >= places[:, :2]).all():  # NaN too
+        raise ValueError("boxes hold NaN, x1 < x0 or y1 < y0; boxes are x0 y0 x1 y1")
+
+    def covered(axis: int) -> Tensor:
+        """Share of each cell along an axis that lies between the edges of the box."""
+        cells = maps.shape[2 - axis]
+        steps = torch.arange(cells + 1, device=maps.device, dtype=torch.float64)
+        edges = steps * (size[axis] / cells)
+        start, end = places[:, axis, None], places[:, axis + 2, None]
+        inside = torch.minimum(edges[1:], end) - torch.maximum(edges[:-1], start)
+        return inside.clamp(min=0) * (cells / size[axis])
+
+    sums = torch.einsum("nhw,nh,nw->n", maps.double(), covered(1), covered(0))
+    return sums.to(maps.dtype)

@@ -13,6 +13,7 @@ from softmi import (
     pointwise_mutual_information,
     window_sum,
 )
+from softmi.cam import sum_in_boxes
 
 CONTRASTS = ("none", "mean", "least", "rivals")
 
@@ -339,3 +340,53 @@ def test_bad_input_is_refused_with_what_came_in(change, error, message):
 def test_bad_windows_are_refused_with_what_came_in(maps, window, pad, message):
     with pytest.raises(ValueError, match=message):
         window_sum(maps, window, pad=pad)
+
+
+# --- The nats of a region ---------------------------------------------------------------------
+
+
+def test_sum_in_boxes_by_hand():
+    maps = torch.tensor([[[1.0, 2.0], [4.0, 8.0]]]).expand(6, 2, 2)
+    boxes = [[0, 0, 5, 5], [0, 0, 10, 10], [5, 0, 10, 5], [2.5, 0, 7.5, 10], [3, 3, 3, 9],
+             [-5, -5, 5, 2.5]]  # fmt: skip
+    sums = sum_in_boxes(maps, torch.tensor(boxes), (10, 10))
+    assert sums.tolist() == [1, 15, 2, 7.5, 0, 0.5]
+
+
+def test_a_box_holds_the_pixels_of_the_map_in_steps_that_it_covers():
+    """Cells of 6 x 4 pixels, each pixel with its share of the cell, and boxes of whole pixels."""
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(50, 5, 3, generator=generator, dtype=torch.float64)
+    corners = torch.stack([torch.randint(19, (50, 2), generator=generator),
+                           torch.randint(21, (50, 2), generator=generator)], 2)  # fmt: skip
+    low, high = corners.sort(1).values.unbind(1)
+    boxes = torch.stack([low[:, 0], low[:, 1], high[:, 0], high[:, 1]], 1)
+    pixels = maps.repeat_interleave(4, 1).repeat_interleave(6, 2) / 24
+    expected = [p[y0:y1, x0:x1].sum() for p, (x0, y0, x1, y1) in zip(pixels, boxes, strict=True)]
+    found = sum_in_boxes(maps, boxes, (18, 20))
+    torch.testing.assert_close(found, torch.stack(expected), rtol=0, atol=1e-13)
+
+
+def test_parts_of_a_picture_sum_to_the_whole_map():
+    maps = torch.randn(1, 7, 7, dtype=torch.float64).expand(4, 7, 7)
+    x, y = 71.3, 155.9
+    parts = [[0, 0, x, y], [x, 0, 224, y], [0, y, x, 200], [x, y, 224, 200]]
+    sums = sum_in_boxes(maps, torch.tensor(parts, dtype=torch.float64), (224, 200))
+    torch.testing.assert_close(sums.sum(), maps[0].sum(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("maps", "boxes", "size", "error", "message"),
+    [
+        (torch.zeros(2, 3, 3), torch.zeros(1, 4), (9, 9), ValueError, r"\(2, 3, 3\).*\(1, 4\)"),
+        (torch.zeros(3, 3), torch.zeros(3, 4), (9, 9), ValueError, r"\(3, 3\)"),
+        (torch.zeros(1, 3, 3).int(), torch.zeros(1, 4), (9, 9), TypeError, "int32"),
+        (torch.zeros(1, 3, 3), torch.zeros(1, 4), (9, 0), ValueError, r"\(9, 0\)"),
+        (torch.zeros(1, 3, 3), torch.tensor([[2, 0, 1, 1]]), (9, 9), ValueError, "x1 < x0"),
+        (torch.zeros(1, 3, 3), torch.full((1, 4), torch.nan), (9, 9), ValueError, "NaN"),
+    ],
+)
+@pytest.mark.usefixtures("no_shape_checks")
+def test_regions_that_make_no_sense_are_refused(maps, boxes, size, error, message):
+    with pytest.raises(error, match=message):
+        sum_in_boxes(maps, boxes, size)

@@ -59,21 +59,25 @@ def box_iou(
     return torch.where(union > 0, overlap / union.where(union > 0, 1.0), 0.0)
 
 
-def _normalised(score_maps: Tensor) -> Tensor:
-    """Scores in [0, 1], float64: bytes over 255; floats min-max normalised image by image."""
+def _check_maps(score_maps: Tensor) -> None:
     if score_maps.ndim != 3 or 0 in score_maps.shape:
         raise ValueError(
             f"score_maps must have shape (images, height, width), got {describe(score_maps)}"
         )
-    if score_maps.dtype == torch.uint8:
-        return score_maps.double() / 255
-    if not score_maps.is_floating_point():
+    if score_maps.dtype != torch.uint8 and not score_maps.is_floating_point():
         raise TypeError(f"score_maps must be uint8 or floating, got {describe(score_maps)}")
+
+
+def _normalised(score_maps: Tensor) -> Tensor:
+    """Scores in [0, 1], float64: bytes over 255; floats min-max normalised image by image."""
+    _check_maps(score_maps)
     # In double, as the reference evaluator does it, whatever type the network computes in.
     maps = score_maps.detach().double()
+    if score_maps.dtype == torch.uint8:
+        return maps / 255
     low = maps.amin((1, 2), keepdim=True)
     spread = maps.amax((1, 2), keepdim=True) - low
-    bad = ~torch.isfinite(maps).all(2).all(1) | ~torch.isfinite(spread)[:, 0, 0]
+    bad = ~torch.isfinite(maps).flatten(1).all(1) | ~torch.isfinite(spread)[:, 0, 0]
     if bad.any():
         raise ValueError(
             f"score_maps hold NaN or infinite values (or span more than float64 does) in "
@@ -85,10 +89,10 @@ def _normalised(score_maps: Tensor) -> Tensor:
 
 def _as_uint8(score_maps: Tensor) -> np.ndarray:
     """Bytes as they are; float maps min-max normalised image by image, to 255 levels."""
-    normalised = _normalised(score_maps)
     if score_maps.dtype == torch.uint8:
+        _check_maps(score_maps)
         return np.ascontiguousarray(score_maps.cpu().numpy())
-    return (255 * normalised).to(torch.uint8).cpu().numpy()
+    return (255 * _normalised(score_maps)).to(torch.uint8).cpu().numpy()
 
 
 def _boxes(score_map: np.ndarray, threshold: float, multi: bool, inclusive: bool) -> np.ndarray:

@@ -57,7 +57,7 @@ class _Counts(Metric):
     full_state_update = False
     settings: Tensor
 
-    def _add_settings(self, *settings: float) -> None:
+    def _add_settings(self, *settings: float | int) -> None:
         # Settings are a state because a MetricCollection lets metrics of equal states share them,
         # and those of different settings may agree on a first batch.
         self.add_state("settings", torch.tensor(settings), dist_reduce_fx=_all_the_same)

@@ -365,11 +365,14 @@ def test_the_worked_example_adds_a_paper_a_chapter_and_a_claim(tmp_path):
 def test_the_printed_page_is_light_and_unfolded():
     html = (
         '<html data-mode="dark"><head></head><details class="x"><summary>a</summary></details>'
-        "<details open><summary>b</summary></details></html>"
+        "<details open><summary>b</summary></details>"
+        '<a href="book/intro.html#term-nat">nat</a><a href="https://a.org/b.html#c">c</a></html>'
     )
     page = print_book.printable(html)
     assert page.count("<details open") == 2
     assert 'data-mode="light"' in page
+    assert 'href="#term-nat"' in page
+    assert 'href="https://a.org/b.html#c"' in page
     assert "@page" in page
 
 

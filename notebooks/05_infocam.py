@@ -1029,7 +1029,7 @@ plt.show()
 # ### The gauge, and the nats, on real heads
 #
 # The argument of the first half, measured on the trained heads: the mean weight keeps its direction, class weights are centred to within a fraction of a percent, and the maps of CAM and infoCAM are the same map.
-# A head trained with Adam is further from that gauge, as predicted.
+# A head trained with Adam is further from that gauge, as predicted; what follows from it for the boxes is in chapter 08.
 
 # %% tags=["remove-input", "nbval-check-output"]
 rows = [

@@ -13,7 +13,9 @@
 # %% [markdown]
 # # What did the original evaluation measure?
 #
-# ANSWER
+# Not what its name says: it prints a mean of running means, and on Tiny-ImageNet it compares with boxes that it misread, so that a perfect map fails on a third of the pictures.
+# Judged cleanly, infoCAM is CAM wherever SGD trained the head; where Adam did, CAM suffers and infoCAM does not, which is what it is good for.
+# The window sum gains everywhere, by what it does to the box; infoCAM+ gains in one of four settings.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -139,7 +141,7 @@ assert abs(float(weights[287:2590].mean() / -place_in_list[287:2590].log().mean(
 figure, axes = plt.subplots(figsize=(7.2, 3))
 for images, batch, style in ((2878, 30, "-"), (5000, 640, "--")):
     shown = audit.weights_of_running_means(images, batch)
-    axes.plot(np.arange(images) / images, shown, style, color=colour("softmax + log M"),
+    axes.plot(np.arange(images) / images, shown, style, color=colour("centred box"),
               label=f"{images:,} images, batches of {batch}")  # fmt: skip
 axes.axhline(1, color=colour("truth"), label="a mean")
 axes.set(xlabel="place in the list", ylabel="weight of an image", ylim=(0, 6), xlim=(0, 1))
@@ -168,7 +170,7 @@ scenes = digit_scenes(400, generator, split="test", size=64, digit_size=(16, 36)
 figure, panels = plt.subplots(1, 3, figsize=(7.2, 2.6))
 for ax, i in zip(panels, (0, 1, 2), strict=True):
     ax.imshow(scenes.images[i, 0], cmap="gray", extent=(0, 64, 64, 0))
-    for box, style in ((scenes.boxes[i], "true box"), (misread_boxes(scenes.boxes[i : i + 1])[0], "softmax + log M")):
+    for box, style in ((scenes.boxes[i], "true box"), (misread_boxes(scenes.boxes[i : i + 1])[0], "centred box")):
         x0, y0, x1, y1 = box.tolist()
         ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour(style), linewidth=1.8,
                                linestyle="-" if style == "true box" else "--"))  # fmt: skip
@@ -639,7 +641,9 @@ header = ("data", "network", "map", "batch", "share of hits, %", "mean of runnin
 display(Markdown(markdown_table(header, rows)))
 
 # %% [markdown]
-# RUNNING
+# The error is a matter of luck: with these lists it is up to a few points on birds, up or down, and less on Tiny-ImageNet.
+# The last column says what other orders of the same images would have printed for the same hits.
+# Differences between methods that are smaller than that say nothing.
 #
 # ### What the misread boxes reward
 
@@ -653,8 +657,18 @@ for key, text in about.items():
     rows.append((text, true, percent(TINY["MobileNetV2"]["misread"][key])))
 display(Markdown(markdown_table(("GT-known, %, Tiny-ImageNet", "true boxes", "boxes as read"), rows)))
 
+# %%
+for found in TINY.values():
+    wrong = found["misread"]
+    assert wrong["perfect"] < 0.7
+    assert wrong["best_possible"] < 0.9
+    assert wrong["whole_picture"] > wrong["whole_picture_true"]  # larger boxes suit a larger box
+    assert found["signs"]["false_hits"] == 0
+
 # %% [markdown]
-# MISREAD
+# The truth itself misses a third of the boxes as they were read, and no box inside the picture can meet them all.
+# Between the whole picture, which has seen nothing, and the truth little room is left for a method to show itself.
+# The third slip, the sign of the overlap, makes no hit of ours: it needs boxes that are apart in both axes.
 #
 # ### The threshold
 
@@ -668,15 +682,23 @@ for data, networks in full.items():
 header = ("data", "network", "0.2, as theirs", "held-out images choose", "the test chooses", "each image chooses")
 display(Markdown(markdown_table(header, rows)))
 
+# %%
+for networks in full.values():
+    for found in networks.values():
+        cell = found["grid"]["softmax"]["infocam"]["none"]
+        assert cell["per_image"] > cell["max_box_acc"] >= cell["gt_known"]["mean"]
+        assert cell["per_image"] - cell["gt_known"]["mean"] > 0.1
+
 # %% [markdown]
-# THRESHOLD
+# Choosing on the test costs little honesty here, because one threshold has few ways to fit thousands of pictures.
+# Choosing for every image is another matter: it needs the box that it is judged by, and makes a good localiser of anything.
 #
 # ### The grid
 
 # %% tags=["remove-input", "nbval-check-output"]
 display(Markdown(grid_table(full, ["none", "padded_4", "shrink_4"])))
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "ALT_CONTRASTS"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "GT-known of four contrasts minus that of CAM, for two data sets, two networks and four heads, with intervals. infoCAM is at zero for the three heads trained by SGD and clearly above for the one trained by Adam. infoCAM+ is like it, and above zero on CUB-50 with SqueezeNet. Rivals are below zero, far below on CUB-50."}}
 INK = {"infocam": "infoCAM", "infocam_plus": "infoCAM+", "rivals_1": "rivals", "rivals_3": "rivals"}
 places = [(d, b) for d, by in full.items() for b in by]
 figure, panels = plt.subplots(1, 4, figsize=(7.2, 3.2), sharey=True, sharex=True)
@@ -692,13 +714,15 @@ for ax, name in zip(panels, list(CONTRASTS)[1:], strict=True):
     ax.grid(axis="y", visible=False)
 panels[0].set(yticks=[-y for y in range(len(places))], yticklabels=[f"{d}\n{b}" for d, b in places])
 figure.supxlabel("GT-known minus that of CAM, points; no window", fontsize=10)
-figure.suptitle("TITLE_CONTRASTS", fontsize=11, x=0.01, ha="left")
+figure.suptitle("infoCAM gains where Adam trained the head (second mark of each row)", fontsize=11, x=0.01, ha="left")
 plt.show()
 
 # %% [markdown]
 # The four marks of a row are the four heads: softmax with SGD, softmax with Adam, softmax and PC-softmax on skewed classes.
 #
-# CONTRASTS
+# Three of four heads say the same as chapter 05: infoCAM is CAM.
+# The fourth is new: with a head that Adam trained, infoCAM is better, on both data sets and with both networks.
+# It is not infoCAM that changes, but CAM: Adam's steps move the mean weight, which no probability depends on, and CAM shows it.
 
 # %% tags=["remove-input", "nbval-check-output"]
 rows = [
@@ -709,13 +733,26 @@ rows = [
 header = ("data", "network", "head", "accuracy, %", "cosine with centred weights", "CAM and infoCAM", "CAM and infoCAM+", "CAM and 3 rivals")
 display(Markdown(markdown_table(header, rows)))
 
+# %%
+for d, b in places:
+    heads, grid = full[d][b]["heads"], full[d][b]["grid"]
+    assert heads["softmax"]["correlation"]["infocam"]["mean"] > 0.99 > heads["softmax_adam"]["correlation"]["infocam"]["mean"]
+    assert grid["softmax_adam"]["infocam"]["none"]["minus_cam"]["low"] > 0
+    for head in ("softmax", "softmax_skewed", "pc_softmax_skewed"):
+        entry = grid[head]["infocam"]["none"]["minus_cam"]
+        assert entry["low"] <= 0  # nowhere better beyond doubt
+    assert full[d][b]["pc_from_softmax"] < 1e-5  # equally many images: PC-softmax is softmax
+plus = [full[d][b]["grid"]["softmax"]["infocam_plus"]["none"]["minus_cam"]["low"] > 0 for d, b in places]
+assert sum(plus) == 1  # infoCAM+ gains beyond doubt in one setting
+
 # %% [markdown]
-# GAUGE
+# After SGD class weights are centred, and the maps of CAM and infoCAM correlate perfectly; after Adam they do not, while accuracy is the same.
+# Whoever looks at CAM of a network that Adam trained looks partly at its optimiser; infoCAM takes that out for nothing.
 #
 # ### The window sum and its ingredients, once more
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "ALT_WINDOWS"}}
-STYLE = {"padded": "infoCAM", "blur": "post-hoc", "shrink": "softmax + log M"}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "GT-known of CAM with the padded window, blurred only, and shrunk only, minus that without a window, for windows of three and four cells. The padded window is above zero in all four settings. Blur is near or below zero. Shrinking is far above zero on CUB-50 with MobileNetV2, less with SqueezeNet, and far below zero on Tiny-ImageNet with MobileNetV2."}}
+STYLE = {"padded": "truth", "blur": "CAM", "shrink": "centred box"}
 figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.2), sharey=True)
 for ax, window in zip(panels, (3, 4), strict=True):
     for y, (data, network) in enumerate(places):
@@ -730,22 +767,36 @@ for ax, window in zip(panels, (3, 4), strict=True):
 panels[0].set(yticks=[-y for y in range(len(places))], yticklabels=[f"{d}\n{b}" for d, b in places])
 panels[1].legend(fontsize=9)
 figure.supxlabel("GT-known of CAM minus that without a window, points", fontsize=10)
-figure.suptitle("TITLE_WINDOWS", fontsize=11, x=0.01, ha="left")
+figure.suptitle("The window sum gains everywhere; what in it gains differs", fontsize=11, x=0.01, ha="left")
 plt.show()
 
 # %% [markdown]
-# WINDOWS
+# On birds, whose boxes are a third of the picture, a smaller map helps; on Tiny-ImageNet, whose boxes are half of it, the same shrinking makes boxes too small and does great harm.
+# The padded sum gains in both, since it also fades at the border, where a threshold then cuts.
+# None of the three knows more about the object than the map that it starts from.
 #
 # What in the shrinking brings the gain?
 # The boxes of plain CAM themselves, made smaller about their own centre, or moved towards the middle of the picture, or both, each with a threshold of its own:
 
 # %% tags=["remove-input", "nbval-check-output"]
 names = list(full["CUB-50"]["MobileNetV2"]["controls"])
-rows = [(name, *(percent(full[d][b]["controls"][name]) for d, b in places)) for name in names]
+rows = [
+    (name.replace("none", "no window").replace("shrink_4", "shrunk only 4"), *(percent(full[d][b]["controls"][name]) for d, b in places))
+    for name in names
+]  # fmt: skip
 display(Markdown(markdown_table(("GT-known, %: boxes of CAM", *(f"{d}, {b}" for d, b in places)), rows)))
 
+# %%
+for b in full["CUB-50"].values():
+    assert b["controls_difference"]["nearer_minus_both"]["high"] < 0  # place alone is not enough
+    assert b["controls"]["smaller"]["low"] > b["controls"]["as they are"]["high"]
+for b in TINY.values():
+    assert b["controls"]["smaller"]["high"] < b["controls"]["as they are"]["low"]
+
 # %% [markdown]
-# CONTROLS
+# On birds it is the size first: boxes of CAM are too large, and made smaller where they stand they gain most of what there is to gain.
+# Moving them to the middle gains as well, and adds little on top.
+# Another image's map loses its gain with SqueezeNet and keeps much of it with MobileNetV2: the coarser the map, the more of its score is habit.
 #
 # ### In nats
 
@@ -753,21 +804,37 @@ display(Markdown(markdown_table(("GT-known, %: boxes of CAM", *(f"{d}, {b}" for 
 rows = []
 for d, b in places:
     head = full[d][b]["heads"]["softmax"]
-    rows.append((d, b, f"{100 * head['box']:.0f}", *(
-        f"{head['nats'][n]['inside']:.2f} of {head['nats'][n]['total']:.2f} ({100 * head['nats'][n]['inside'] / head['nats'][n]['total']:.0f} %)"
-        for n in ("infocam", "infocam_plus", "rivals_1"))))  # fmt: skip
+    nats = {n: (head["nats"][n]["inside"], head["nats"][n]["total"]) for n in CONTRASTS}
+    shares = [f"{nats[n][0]:.2f} of {nats[n][1]:.2f} ({100 * nats[n][0] / nats[n][1]:.0f} %)" for n in ("infocam", "infocam_plus")]
+    rows.append((d, b, f"{100 * head['box']:.0f}", *shares, f"{nats['rivals_1'][0]:+.2f} of {nats['rivals_1'][1]:+.2f}"))
 display(Markdown(markdown_table(("data", "network", "box's share of the area, %", "infoCAM: nats in the box", "infoCAM+", "1 rival"), rows)))
 
+# %%
+for d, b in places:
+    head = full[d][b]["heads"]["softmax"]
+    for n in ("infocam", "infocam_plus"):
+        assert head["nats"][n]["inside"] / head["nats"][n]["total"] > head["box"]
+
 # %% [markdown]
-# NATS
+# The share of the information that lies in the box exceeds the box's share of the area, in every setting and for both forms of infoCAM: this reading needs neither a threshold nor a window.
+# Against the nearest rival what is left is small, and may be negative where the network errs.
 #
 # ## Beside the paper
 #
-# PAPER
+# The public copies of the leaderboard give infoCAM 55.83 % Top-1 on CUB-200-2011 and 43.34 % on Tiny-ImageNet.
+# Ours stand in the ledger beside them and are *not comparable*: the paper's networks are fine-tuned, ours frozen; its birds are two hundred classes, ours fifty.
+# Nor are the paper's numbers comparable with anyone else's on Tiny-ImageNet, if they were made with the code that was released.
+# What carries over is what does not depend on the network: how the numbers were computed, and that a comparison needs the boxes that see nothing beside it.
 #
 # ## What could be wrong
 #
-# WRONG
+# * **Whether the paper's tables were made with this code** is not known; the repository has no logs. We say what the code does.
+# * **Frozen networks.** A fine-tuned network has other maps. The recipe to fine-tune VGG16 and ResNet-50, with and without ADL, is in `softmi.finetuning`, and was not run for want of a GPU.
+# * **One rate for both losses.** The rate was chosen for softmax with all images; the skewed heads take it as it is.
+# * **Rates at the edge.** On Tiny-ImageNet the lowest rate that was tried is the best for both optimisers; a lower one may be better still.
+# * **Adam without weight decay.** With decay the mean weight would shrink; how fast depends on its strength.
+# * **Steps of 0.05.** A finer threshold would raise all numbers a little. Chapter 05 has steps of 0.01.
+# * **Seeds.** Only the main head without a window has three; intervals come from resampling images, which vary more.
 
 # %% tags=["remove-input", "nbval-check-output"]
 rows = []

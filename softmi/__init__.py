@@ -27,7 +27,10 @@ the region R of infoCAM (window sum)                   :func:`window_sum`
 box of a map, IoU                                      :func:`boxes_from_score_maps`,
                                                        :func:`box_iou`
 GT-known Loc, Top-1 Loc                                :class:`LocalizationAccuracy`
-MaxBoxAcc, MaxBoxAccV2                                 :class:`MaxBoxAccuracy`
+MaxBoxAcc, MaxBoxAccV2, PxAP                           :class:`MaxBoxAccuracy`,
+                                                       :class:`MaxBoxAccuracyV2`,
+                                                       :class:`PixelAveragePrecision`
+the same with a threshold from held-out images         :class:`BoxAccuracy`
 =====================================================  ==========================================
 """
 
@@ -50,10 +53,14 @@ from softmi.information import (
     pointwise_mutual_information,
 )
 from softmi.localization import (
+    BoxAccuracy,
     LocalizationAccuracy,
     MaxBoxAccuracy,
+    MaxBoxAccuracyV2,
+    PixelAveragePrecision,
     box_iou,
     boxes_from_score_maps,
+    ious_over_thresholds,
 )
 from softmi.losses import (
     PCSoftmaxLoss,
@@ -79,6 +86,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ActivationMaps",
+    "BoxAccuracy",
     "DiscreteJoint",
     "FocalLoss",
     "GaussianClasses",
@@ -86,10 +94,12 @@ __all__ = [
     "LabelNoise",
     "LocalizationAccuracy",
     "MaxBoxAccuracy",
+    "MaxBoxAccuracyV2",
     "MutualInformationEstimate",
     "NoisyXor",
     "NormalisedLinear",
     "PCSoftmaxLoss",
+    "PixelAveragePrecision",
     "Rings",
     "SoftmaxMutualInformation",
     "StudentTClasses",
@@ -105,6 +115,7 @@ __all__ = [
     "fit",
     "focal_loss",
     "fold_prior",
+    "ious_over_thresholds",
     "ldam_loss",
     "logit_adjusted_cross_entropy",
     "long_tailed_prior",

@@ -61,7 +61,7 @@ class Activations:
 
     @property
     def predicted(self) -> Int[Tensor, " batch"]:
-        """The class of the highest logit of each image: what the network answers."""
+        """The class of the highest logit of each image, which is what the network answers."""
         return self.logits.argmax(1)
 
     def maps(
@@ -96,8 +96,8 @@ class Activations:
             gamma: Weight of the contrast.
 
         Returns:
-            Shape (batch, height, width), in float32 or, for float64 feature maps, float64: half
-            precision would not add up.
+            Shape (batch, height, width), in float32 or, for float64 feature maps, float64, since
+            half precision would not add up.
 
         Raises:
             TypeError: Classes that are no integers.

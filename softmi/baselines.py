@@ -219,7 +219,7 @@ def localization_table(
         | *box: whole picture* | 50.0 |
         | *box: centred, side 0.75* | 50.0 |
         | *box: centred, side 0.5* | 50.0 |
-        | *box: centred, best side* | 50.0 |
+        | *box: centred, best side* | 100.0 |
 
     """
     if not results:

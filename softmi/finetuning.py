@@ -29,7 +29,7 @@ class Recipe:
     """How one network is fine-tuned.
 
     Attributes:
-        network: "vgg16_gap" or "resnet50_wsol", functions of :mod:`softmi.models`.
+        network: "vgg16_gap" or "resnet50_wsol", functions of `softmi.models`.
         adl: Whether it has attention-based dropout,
         drop_rate: of this rate
         threshold: and this threshold.
@@ -188,7 +188,7 @@ def fine_tune(
     read. The authors kept the epoch of the best accuracy on the test half.
 
     Args:
-        recipe: How: one of :data:`softmi.finetuning.RECIPES`, or one of your own.
+        recipe: How: one of `softmi.finetuning.RECIPES`, or one of your own.
         cub: Images of the side that the recipe resizes to: `CUB(size=recipe.resize)`.
         seed: Of the first weights of new layers, the order of the data, crops and dropout.
         device: Where to train: Fabric's accelerator.

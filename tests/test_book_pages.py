@@ -313,11 +313,9 @@ def test_the_command_shows_that_a_falsified_number_is_noticed(by, capsys):
         assert "FAILED tests/test_claims.py::test_prose_says_what_the_verdict_says" in said
 
 
-def test_a_claim_that_is_unknown_or_not_run_cannot_be_falsified(capsys):
-    for claim, message in (
-        ("nonsense", "no claim 'nonsense'"),
-        ("tiny-infocam-top1", "no result"),
-    ):
+def test_a_claim_that_is_unknown_or_not_run_cannot_be_falsified(capsys, judgements):
+    not_run = [(j.claim.id, "no result") for j in judgements if j.verdict == "not run"]
+    for claim, message in [("nonsense", "no claim 'nonsense'"), *not_run]:
         with pytest.raises(SystemExit):
             perturb.main([claim])
         assert message in capsys.readouterr().err
@@ -367,11 +365,14 @@ def test_the_worked_example_adds_a_paper_a_chapter_and_a_claim(tmp_path):
 def test_the_printed_page_is_light_and_unfolded():
     html = (
         '<html data-mode="dark"><head></head><details class="x"><summary>a</summary></details>'
-        "<details open><summary>b</summary></details></html>"
+        "<details open><summary>b</summary></details>"
+        '<a href="book/intro.html#term-nat">nat</a><a href="https://a.org/b.html#c">c</a></html>'
     )
     page = print_book.printable(html)
     assert page.count("<details open") == 2
     assert 'data-mode="light"' in page
+    assert 'href="#term-nat"' in page
+    assert 'href="https://a.org/b.html#c"' in page
     assert "@page" in page
 
 

@@ -60,7 +60,18 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build = "from jupyter_book.cli.main import main; main()"
     for command in (
         ["-m", "tools.build_pages"],
-        ["-c", build, "build", ".", "--path-output", str(output), "--all", "-n", "-W"],
+        [
+            "-c",
+            build,
+            "build",
+            ".",
+            "--path-output",
+            str(output),
+            "--all",
+            "-n",
+            "-W",
+            "--keep-going",
+        ],
     ):
         done = subprocess.run(
             [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False
@@ -194,11 +205,12 @@ def browser() -> Iterator[Any]:
 
 @dataclass
 class Reader:
-    """A tab of the browser that remembers what went wrong in it and whom it asked."""
+    """A tab of the browser that remembers what went wrong, whom it asked, which colours it saw."""
 
     page: Any
     errors: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
+    samples: dict[str, list[str]] = field(default_factory=dict)
 
     def look(self, width: int, scheme: str) -> None:
         """Make the window so wide, and the system light or dark."""
@@ -294,9 +306,10 @@ SIMPLIFY = """() => {
 }"""
 
 # What axe-core finds serious or critical. Contrast takes most of its time, so one element stands
-# for all that have its size and colours; that rule can be run alone.
-AXE = """async contrastAlone => {
-  const seen = new Set(), texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+# for all in the book that have its size and colours; that rule can be run alone.
+AXE = """async ([known, contrastAlone]) => {
+  const seen = new Set(known);
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   document.querySelectorAll("[data-sample]").forEach(e => e.removeAttribute("data-sample"));
   while (texts.nextNode()) {
     const element = texts.currentNode.parentElement;
@@ -312,13 +325,16 @@ AXE = """async contrastAlone => {
     if (!seen.has(key.join())) element.setAttribute("data-sample", "");
     seen.add(key.join());
   }
+  const samples = [...seen];
+  if (contrastAlone && samples.length === known.length) return {samples, violations: []};
   axe.configure({rules: [{id: "color-contrast", selector: "[data-sample]"}]});
   const options = {resultTypes: ["violations"], preload: false};
   if (contrastAlone) options.runOnly = ["color-contrast"];
-  return (await axe.run(document, options)).violations
+  const violations = (await axe.run(document, options)).violations
     .filter(found => ["serious", "critical"].includes(found.impact))
     .map(found => `${found.id}, ${found.nodes.length} times: ` + found.nodes.slice(0, 3)
       .map(n => `${n.target}: ${n.any[0]?.message ?? ""} ${n.html.slice(0, 150)}`).join("; "));
+  return {samples, violations};
 }"""
 
 
@@ -361,10 +377,11 @@ def visit(request: pytest.FixtureRequest, reader: Reader, site: str) -> Visit:
     violations = {}
     for width, scheme in [(1280, "dark"), (375, "light")]:
         reader.look(width, scheme)
-        page.wait_for_timeout(
-            500
-        )  # the theme looks for what scrolls 0.3 s after a change of width
-        violations[width, scheme] = page.evaluate(AXE, width == 1280)
+        if width == 375:
+            page.wait_for_timeout(500)  # the theme looks for what scrolls 0.3 s after a resize
+        found = page.evaluate(AXE, [reader.samples.get(scheme, []), width == 1280])
+        reader.samples[scheme] = found["samples"]
+        violations[width, scheme] = found["violations"]
     return Visit(loaded, [*reader.errors], [*reader.outside], wider, unreached, unseen, violations)
 
 

@@ -40,6 +40,7 @@ PANELS: tuple[tuple[str, float, Mapping[str, str]], ...] = (
         100,
         {
             "infocam-above-cam": "infoCAM − CAM",
+            "infocam-above-cam-adam": "the same, trained by Adam",
             "infocam-plus-above-cam": "infoCAM+ − CAM",
             "window-sum-gains": "window sum − none",
             "pull-to-the-centre-gains": "shrinking − none",
@@ -52,6 +53,7 @@ PANELS: tuple[tuple[str, float, Mapping[str, str]], ...] = (
         {
             "cub-pc-micro": "PC, CUB; ours: MNIST",
             "cub-infocam-top1": "infoCAM+, CUB; ours: CUB-50",
+            "tiny-infocam-top1": "infoCAM, Tiny; ours: frozen",
         },
     ),
 )

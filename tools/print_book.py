@@ -16,14 +16,16 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 PRINT_STYLE = """\
 <style>
   .bd-header, .bd-header-article, .bd-sidebar-primary, .bd-sidebar-secondary, .bd-footer,
-  .prev-next-footer, #pst-skip-link, .copybtn, .sd-stretched-link, .only-dark { display: none; }
+  .prev-next-footer, #pst-skip-link, #pst-back-to-top, #pst-scroll-pixel-helper, dialog,
+  .copybtn, .sd-stretched-link, .only-dark { display: none; }
   .only-light { display: block; }
-  h1 { break-before: page; }
+  span[id^="document-"] + section { break-before: page; }
   h1, h2, h3, caption, figcaption { break-after: avoid; }
   figure, img, tr { break-inside: avoid; }
+  img { max-height: 320mm; }
   pre, pre code { white-space: pre-wrap; overflow-wrap: anywhere; }
-  table { font-size: 0.7rem; }
-  @page { size: A4; margin: 18mm 15mm; }
+  /* A4 times 4/3: on A4 itself the page would be as narrow as a phone's. */
+  @page { size: 280mm 396mm; margin: 24mm 20mm; }
 </style>
 """
 
@@ -45,6 +47,8 @@ def printable(html: str) -> str:
     """Return the page with what is folded unfolded, and styled for paper in light colours."""
     html = re.sub(r"<details(?![^>]*\bopen\b)", "<details open", html)
     html = re.sub(r'data-mode="[a-z]*"', 'data-mode="light"', html, count=1)
+    html = html.replace('"../_static/', '"_static/')
+    html = re.sub(r'href="[^":]*\.html#', 'href="#', html)  # all pages are this one
     return html.replace("</head>", f"{PRINT_STYLE}</head>", 1)
 
 
@@ -59,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not pages:
         raise SystemExit(f"print_book: no page in {folder}: run `make pdf`")
     page = max(pages, key=lambda p: p.stat().st_size)  # the other only leads to it
-    copy = page.with_name("print.html")
+    copy = folder / "print.html"  # where the addresses of pictures and styles start
     copy.write_text(printable(page.read_text(encoding="utf-8")), encoding="utf-8")
     target = ROOT / "_build" / "softmi.pdf"
     target.unlink(missing_ok=True)

@@ -190,7 +190,7 @@ def why(judgement: Judgement) -> list[str]:
     lines += [claim.reason, f"Stated in: {claim.where.rstrip('.')}."]
     if claim.source:
         lines.append(f"The paper's number: {claim.source.rstrip('.')}.")
-    return [line.replace("--", r"\-\-") for line in lines]  # options, not dashes
+    return [re.sub(r"(?<!\w)--[\w-]+", r"`\g<0>`", line) for line in lines]  # options, not dashes
 
 
 def run_sentence(judgement: Judgement) -> str:

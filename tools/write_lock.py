@@ -44,9 +44,9 @@ def closure(requirements: list[Requirement]) -> dict[str, str]:
 
 
 def project_requirements() -> list[Requirement]:
-    """What pyproject.toml asks for, with all its extras."""
+    """What pyproject.toml asks for, with its extras but for the peers of `make bench`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = project["optional-dependencies"].values()
+    extras = [lines for name, lines in project["optional-dependencies"].items() if name != "bench"]
     return [Requirement(line) for line in sum(extras, start=project["dependencies"])]
 
 

@@ -301,7 +301,7 @@ def test_a_falsified_number_turns_its_check_round(judgements):
         assert check.holds(after) != check.holds(j.ours), f"{j.claim.id}: {j.ours} -> {after}"
 
 
-@pytest.mark.slow
+@pytest.mark.minutes
 @pytest.mark.parametrize("by", [[], ["--by", "1e-6"]], ids=["verdict turned", "a trifle"])
 def test_the_command_shows_that_a_falsified_number_is_noticed(by, capsys):
     assert perturb.main(["synthetic-pc-softmax", *by]) == 0
@@ -326,7 +326,7 @@ def blocks_of_the_worked_example() -> list[tuple[str, str]]:
     return re.findall(r"```\{code-block\} \w+\n:caption: (.+?)\n(.*?)```", text, flags=re.DOTALL)
 
 
-@pytest.mark.slow
+@pytest.mark.minutes
 def test_the_worked_example_adds_a_paper_a_chapter_and_a_claim(tmp_path):
     if not (ROOT / ".git").exists():
         pytest.skip("not a git repository")

@@ -406,7 +406,8 @@ def test_page_does_not_scroll_sideways(visit):
 
 
 def test_axe_finds_nothing_serious_or_critical(visit):
-    assert {view: found for view, found in visit.violations.items() if found} == {}
+    found = [f"{view}: {line}" for view, lines in visit.violations.items() for line in lines]
+    assert not found, "\n".join(found)
 
 
 def test_everything_can_have_the_focus_and_shows_it(visit):

@@ -50,6 +50,12 @@ def test_claim_has_a_verdict_and_identities_hold(claim, judgements):
         )
 
 
+@pytest.mark.parametrize("claim", [c for c in CLAIMS if c.value], ids=lambda c: c.id)
+def test_a_number_of_the_paper_is_the_same_in_words_and_in_the_ledger(claim):
+    percent, number = f"{100 * claim.value:.2f} %", f"{claim.value:,}"
+    assert percent in claim.statement or number in claim.statement
+
+
 # What the prose of the book says about the main claims. When a result changes a verdict, this
 # fails, and the sentences named here have to be written anew.
 PROSE = yaml.safe_load((ROOT / "book" / "prose_verdicts.yml").read_text())

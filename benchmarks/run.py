@@ -12,16 +12,14 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from localization import compare_sweeps
 from maps import compare_activation_maps
-from scipy import ndimage
 from torchvision.models import resnet18
 
 from softmi import (
     GaussianClasses,
-    MaxBoxAccuracy,
     PCSoftmaxLoss,
     SoftmaxMutualInformation,
-    box_iou,
     class_activation_map,
     fold_prior,
 )
@@ -115,38 +113,6 @@ def compare_training_steps(
     ]
 
 
-def compare_box_accuracy(images: int = 16, side: int = 224) -> tuple[str, str, float, float]:
-    """Time MaxBoxAcc over 100 thresholds against labelling components with SciPy."""
-    coarse = torch.rand(images, 1, 7, 7)
-    maps = F.interpolate(coarse, (side, side), mode="bilinear")[:, 0]
-    boxes = torch.tensor([[40, 40, 180, 180]]).expand(images, 4)
-
-    def ours() -> float:
-        metric = MaxBoxAccuracy()
-        metric.update(maps, boxes)
-        return float(metric.compute())
-
-    def scipy_components() -> float:
-        bytes_ = (255 * (maps - maps.amin((1, 2), True)) / (
-            maps.amax((1, 2), True) - maps.amin((1, 2), True)
-        )).to(torch.uint8).numpy()  # fmt: skip
-        right = np.zeros(100)
-        for score_map, box in zip(bytes_, boxes, strict=True):
-            for t in range(100):
-                mask = score_map > t / 100 * score_map.max()
-                labels, count = ndimage.label(mask, np.ones((3, 3)))
-                if count:
-                    largest = 1 + np.bincount(labels.ravel())[1:].argmax()
-                    ys, xs = ndimage.find_objects(labels)[largest - 1]
-                    found = torch.tensor([xs.start, ys.start, xs.stop, ys.stop])
-                    right[t] += float(box_iou(found, box)) >= 0.5
-        return right.max() / len(bytes_)
-
-    seconds = median_seconds({"ours": ours, "peer": scipy_components}, rounds=3)
-    name = f"MaxBoxAccuracy, {images} maps of {side} x {side}, 100 thresholds"
-    return name, "SciPy connected components", seconds["ours"], seconds["peer"]
-
-
 def compare_maps(batch: int = 32) -> tuple[str, str, float, float]:
     """Time infoCAM from feature maps against autograd of the logit difference (as Grad-CAM)."""
     maps, weights = torch.randn(batch, 1280, 7, 7), torch.randn(200, 1280)
@@ -224,7 +190,7 @@ def main() -> None:
             *compare_training_steps(side=224, rounds=5),
             compare_maps(),
             *compare_activation_maps(median_seconds),
-            compare_box_accuracy(),
+            *compare_sweeps(median_seconds),
         )
     ]
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; medians\n")

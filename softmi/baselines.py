@@ -17,7 +17,7 @@ from softmi.localization import V2_IOUS
 from softmi.results import markdown_table
 
 SIDES = tuple(round(0.05 * i, 2) for i in range(2, 21))
-TrueBoxes = Num[Tensor, "images 4"] | Sequence[Num[Tensor, "_ 4"]]
+TrueBoxes = Num[Tensor, "_ 4"] | Sequence[Num[Tensor, "_ 4"]]
 
 
 def centred_box(
@@ -123,6 +123,8 @@ def baseline_results(
             length.
 
     """
+    if not len(boxes):
+        raise ValueError("there are no boxes to judge the baselines by")
     for name, right in (recognised or {}).items():
         if right.shape != (len(boxes),):
             raise ValueError(

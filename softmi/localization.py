@@ -357,7 +357,7 @@ class LocalizationAccuracy(_Counts):
         boxes: Num[Tensor, "images 4"],
         predicted: Int[Tensor, " images *ranks"],
         targets: Int[Tensor, " images"],
-        true_boxes: Num[Tensor, "images 4"],
+        true_boxes: Num[Tensor, "images 4"] | Sequence[Num[Tensor, "_ 4"]],
     ) -> None:
         """Count a batch.
 

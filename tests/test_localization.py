@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from processes import two_processes
+from sklearn.metrics import average_precision_score
 from slow_reference import (
     all_boxes,
     holes_of,
@@ -18,11 +20,16 @@ from slow_reference import (
     polygon_area,
     regions_above,
 )
+from torchmetrics import MetricCollection
 
 from softmi import LocalizationAccuracy, MaxBoxAccuracy, box_iou, boxes_from_score_maps
+from softmi.localization import BoxAccuracy, MaxBoxAccuracyV2, PixelAveragePrecision
 
 REFERENCE = Path(os.environ.get("SOFTMI_DATA", "/nowhere")) / "reference" / "wsol_dev.npz"
 COUNTS = Path(__file__).parent / "data" / "wsol_dev_counts.json"
+
+MAPS = torch.zeros(2, 4, 4, dtype=torch.uint8)
+BOXES = torch.tensor([[0, 0, 2, 2], [1, 1, 3, 3]])
 
 either_convention = pytest.mark.parametrize("inclusive", [False, True], ids=["pixels", "choe"])
 
@@ -334,6 +341,24 @@ def test_counts_equal_those_of_the_reference_evaluator(kind):
     assert metric.compute().tolist() == [57 / 64, 33 / 64, 7 / 64]
 
 
+@pytest.mark.skipif(not REFERENCE.exists(), reason="SOFTMI_DATA/reference/wsol_dev.npz not there")
+def test_v2_and_pixel_average_precision_equal_those_of_the_reference_evaluator():
+    pack = np.load(REFERENCE)
+    expected = json.loads(REFERENCE.with_suffix(".json").read_text())
+    score_maps = torch.from_numpy(pack["score_maps"])
+    v2 = MaxBoxAccuracyV2(inclusive=True)
+    pixels, exact = PixelAveragePrecision(), PixelAveragePrecision(thresholds=None)
+    for part in torch.arange(64).split(25):
+        v2.update(score_maps[part], torch.from_numpy(pack["boxes_x0y0x1y1"])[part])
+        for metric in (pixels, exact):
+            metric.update(score_maps[part], torch.from_numpy(pack["masks"])[part])
+    assert 100 * v2.compute().item() == pytest.approx(expected["multi"]["mean"], abs=1e-12)
+    assert 100 * pixels.compute().item() == pytest.approx(expected["pxap"], abs=1e-9)
+    of_pixels = average_precision_score(pack["masks"].ravel(), pack["score_maps"].ravel())
+    assert exact.compute().item() == pytest.approx(of_pixels, abs=1e-12)
+    assert exact.compute() - pixels.compute() > 1e-3  # coarse bins cost something
+
+
 def test_score_thresholds_are_those_of_the_reference_to_the_last_bit():
     assert MaxBoxAccuracy().score_thresholds.tolist() == np.arange(0, 1, 0.01).tolist()
 
@@ -430,6 +455,338 @@ def test_counts_are_the_same_on_a_gpu():
     assert torch.equal(here.correct_counts, there.correct_counts.cpu())
 
 
+# --- MaxBoxAccV2, and thresholds from held-out images -----------------------------------------
+
+
+def test_v2_is_the_mean_of_three_maxima_over_all_contours():
+    v2, three = MaxBoxAccuracyV2(thresholds=20), MaxBoxAccuracy(IOUS, 20, multi=True)
+    for metric in (v2, three):
+        metric.update(stacked(), true_boxes())
+    assert torch.equal(v2.correct_counts, three.correct_counts)
+    assert v2.compute().item() == pytest.approx(three.compute().mean().item(), abs=1e-15)
+    assert len(three.compute().unique()) == 3
+
+
+@pytest.mark.parametrize("held_out", [MaxBoxAccuracy(IOUS, 20), MaxBoxAccuracyV2(20, True)])
+def test_held_out_images_choose_the_threshold(held_out):
+    held_out = held_out.clone()
+    held_out.update(stacked()[::2], true_boxes()[::2])
+    honest = BoxAccuracy(held_out)
+    greedy = held_out.clone()
+    greedy.reset()
+    for metric in (honest, greedy):
+        metric.update(stacked()[1::2], true_boxes()[1::2])
+    each = greedy.accuracy_at(held_out.best_thresholds())
+    expected = each.mean() if held_out.average else each
+    assert torch.equal(honest.compute(), expected)
+    assert torch.equal(honest.maximum_chosen_on_these_images(), greedy.compute())
+    assert (honest.compute() <= greedy.compute()).all()
+    chosen = held_out.curve().argmax(1)
+    assert honest.chosen_thresholds.tolist() == [int(i) * (1 / 20) for i in chosen]
+    # The threshold is fixed: neither more held-out images nor a reset move it.
+    held_out.update(*two_images())
+    honest.reset()
+    assert torch.equal(honest.chosen, chosen)
+
+
+def test_honest_number_can_be_less_than_the_maximum():
+    maps, boxes = two_images()
+    held_out = MaxBoxAccuracy((0.8,), thresholds=10)
+    held_out.update(maps[:1], boxes[:1])  # right from 0.5 on
+    honest = BoxAccuracy(held_out)
+    assert honest(maps[1:], boxes[1:]).item() == 0.0  # right below 0.5
+    assert honest.maximum_chosen_on_these_images().item() == 1.0
+    assert honest.compute().shape == ()
+
+
+def test_box_accuracy_is_gt_known_of_boxes_at_the_chosen_threshold():
+    held_out = MaxBoxAccuracy(thresholds=20)
+    held_out.update(stacked()[::2], true_boxes()[::2])
+    honest, gt_known = BoxAccuracy(held_out), LocalizationAccuracy(top_k=None)
+    maps, boxes = stacked()[1::2], true_boxes()[1::2]
+    honest.update(maps, boxes)
+    zeros = torch.zeros(len(maps), dtype=torch.long)
+    found = boxes_from_score_maps(maps, honest.chosen_thresholds.item())
+    gt_known.update(found, zeros, zeros, boxes)
+    assert honest.compute() == gt_known.compute()
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+def test_a_threshold_needs_held_out_images():
+    with pytest.raises(ValueError, match="held_out has counted no images"):
+        BoxAccuracy(MaxBoxAccuracy())
+    with pytest.raises(TypeError, match=r"MaxBoxAccuracyV2 .* got float"):
+        BoxAccuracy(0.2)
+    with pytest.raises(ValueError, match=r"index in \[0, 100\) for each .* got \[100\]"):
+        MaxBoxAccuracy().accuracy_at(torch.tensor([100]))
+    with pytest.raises(ValueError, match=r"for each of the IoUs \(0\.5,\), got \[1, 2\]"):
+        MaxBoxAccuracy().accuracy_at(torch.tensor([1, 2]))
+
+
+def test_several_true_boxes_an_image_count_once():
+    maps, boxes = two_images()
+    elsewhere = torch.tensor([[7, 7, 9, 9]])
+    one, several = MaxBoxAccuracy((0.8,), 10), MaxBoxAccuracy((0.8,), 10)
+    one.update(maps, boxes)
+    several.update(maps, [torch.cat([elsewhere, boxes[:1], boxes[:1]]), boxes[1:]])
+    assert torch.equal(one.correct_counts, several.correct_counts)
+    top = LocalizationAccuracy(None)
+    zero = torch.zeros(2, dtype=torch.long)
+    top.update(boxes, zero, zero, [torch.cat([elsewhere, boxes[:1]]), elsewhere])
+    assert top.compute().item() == 0.5
+
+
+def test_batches_of_other_sizes_add_up():
+    metric = MaxBoxAccuracy((0.8,), thresholds=10)
+    maps, boxes = two_images()
+    metric.update(maps[:1], boxes[:1])
+    metric.update(maps[1:, :9, :9].repeat_interleave(2, 1), boxes[1:] * torch.tensor([1, 2, 1, 2]))
+    assert metric.total == 2
+    assert metric.correct_counts.tolist() == [[1] * 10]
+
+
+# --- PxAP -------------------------------------------------------------------------------------
+
+
+def test_pixel_average_precision_by_hand():
+    # From the top: 255 is object, 200 is not, 100 is, 0 is not: precision 1 at recall 1/2, and
+    # 2/3 at recall 1. The ignored pixel at 255 would halve the first.
+    maps = torch.tensor([[[0, 100, 200], [255, 255, 0]]], dtype=torch.uint8)
+    masks = torch.tensor([[[0, 1, 0], [1, 0, 0]]])
+    ignore = torch.tensor([[[0, 1, 0], [0, 1, 1]]])  # on the object it has no effect
+    metric = PixelAveragePrecision()
+    assert metric(maps, masks, ignore).item() == pytest.approx(1 / 2 + 1 / 2 * 2 / 3, abs=1e-15)
+    assert metric.histogram.sum() == 4
+    plain = PixelAveragePrecision()
+    assert plain(maps, masks).item() == pytest.approx(1 / 2 * 1 / 2 + 1 / 2 * 2 / 4, abs=1e-15)
+    precision, recall = plain.curve()
+    assert precision[0] == 0.5  # pixels of 255, one in two
+    assert recall[[0, -1]].tolist() == [0.5, 1.0]
+
+
+def pixels(seed: int, images: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.randint(0, 256, (images, 9, 11), generator=generator).to(torch.uint8)
+    masks = torch.rand(maps.shape, generator=generator) < maps / 400 + 0.1
+    return maps, masks
+
+
+def by_histogram(scores: np.ndarray, truth: np.ndarray, thresholds: int) -> float:
+    """Spell the sum out, bin by bin: a pixel is found at every threshold up to its score."""
+    edges = [*np.arange(0, 1, 1 / thresholds)[:thresholds], 1.0]
+    area, recall_before = 0.0, 0.0
+    for edge in reversed(edges):
+        found = scores >= edge
+        if found.any():
+            recall = (found & truth).sum() / truth.sum()
+            area += (found & truth).sum() / found.sum() * (recall - recall_before)
+            recall_before = recall
+    return float(area)
+
+
+@pytest.mark.parametrize("thresholds", [1, 7, 100, 1000])
+def test_pixel_average_precision_counts_by_the_thresholds(thresholds):
+    maps, masks = pixels(0)
+    metric = PixelAveragePrecision(thresholds)
+    metric.update(maps, masks)
+    expected = by_histogram(maps.double().numpy() / 255, masks.numpy(), thresholds)
+    assert metric.compute().item() == pytest.approx(expected, abs=1e-14)
+
+
+def test_float_maps_are_normalised_image_by_image_and_bins_hold_their_lower_edge():
+    maps, masks = pixels(1)
+    floats = torch.rand(maps.shape, generator=torch.Generator().manual_seed(2)) * 7 - 3
+    low, high = floats.double().amin((1, 2), True), floats.double().amax((1, 2), True)
+    metric = PixelAveragePrecision(20)
+    metric.update(floats, masks)
+    expected = by_histogram(((floats.double() - low) / (high - low)).numpy(), masks.numpy(), 20)
+    assert metric.compute().item() == pytest.approx(expected, abs=1e-14)
+    edges = torch.tensor([[[0, 1, 0.5, 0.49, 0.5]]], dtype=torch.float64)
+    metric = PixelAveragePrecision(2)
+    metric.update(edges, torch.ones_like(edges))
+    assert metric.histogram.tolist() == [[0, 0, 0], [2, 2, 1]]
+
+
+def test_a_bin_a_byte_is_the_average_precision_of_all_pixels():
+    metric, fine = PixelAveragePrecision(None), PixelAveragePrecision(1000)
+    everything = [pixels(seed, images) for seed, images in ((3, 1), (4, 5), (5, 2))]
+    for batch in everything:
+        metric.update(*batch)
+        fine.update(*batch)
+    scores, truth = (torch.cat([b[i].flatten() for b in everything]) for i in (0, 1))
+    expected = average_precision_score(truth.numpy(), scores.numpy())
+    assert metric.compute().item() == pytest.approx(expected, abs=1e-12)
+    assert fine.compute().item() == pytest.approx(expected, abs=1e-12)  # finer than bytes
+
+
+def test_memory_of_pixel_average_precision_does_not_grow():
+    metric = PixelAveragePrecision()
+    before = metric.histogram.shape
+    for seed in range(20):
+        metric.update(*pixels(seed))
+    assert metric.histogram.shape == before
+    assert metric.histogram.sum() == 20 * 6 * 9 * 11
+
+
+def test_limits_of_pixel_average_precision():
+    maps, masks = pixels(6)
+    perfect = PixelAveragePrecision()
+    assert perfect(255 * masks.to(torch.uint8), masks).item() == 1.0
+    constant = PixelAveragePrecision()  # says nothing: the share of foreground
+    share = masks.double().mean().item()
+    assert constant(torch.full(maps.shape, 3.5), masks).item() == pytest.approx(share, abs=1e-15)
+    empty = PixelAveragePrecision()
+    assert empty(maps, torch.zeros_like(masks)).isnan()  # nothing to find
+    assert PixelAveragePrecision()(maps, torch.ones_like(masks)).item() == pytest.approx(1.0)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize(
+    ("masks", "ignore", "message"),
+    [
+        (torch.zeros(2, 4, 5), None, r"masks must have the shape of the score maps, \(2, 4, 4\)"),
+        (torch.zeros(2, 4, 4), torch.zeros(1, 4, 4), "ignore must have the shape"),
+        (torch.full((2, 4, 4), 255), None, r"masks must hold 0 and 1 .* 1 values from 255"),
+        (torch.full((2, 4, 4), 0.5), None, r"got 1 values from 0\.5"),
+        (torch.full((2, 4, 4), torch.nan), None, "masks must hold 0 and 1"),
+        (torch.zeros(2, 4, 4), torch.full((2, 4, 4), 2), "ignore must hold 0 and 1"),
+    ],
+)
+def test_bad_masks_are_refused_with_what_came_in(masks, ignore, message):
+    metric = PixelAveragePrecision()
+    with pytest.raises(ValueError, match=message):
+        metric.update(MAPS, masks, ignore)
+    assert not metric.histogram.any()
+    with pytest.raises(ValueError, match="thresholds must be at least 1, or None, got 0"):
+        PixelAveragePrecision(0)
+
+
+# --- As torchmetrics --------------------------------------------------------------------------
+
+
+def filled() -> dict[str, tuple[object, tuple, tuple]]:
+    """Each metric, with a batch for it and one that it must refuse after half of its work."""
+    maps, boxes = two_images()
+    wrong = torch.stack([maps[0].double(), torch.full((10, 10), torch.nan, dtype=torch.double)])
+    held_out = MaxBoxAccuracy((0.3, 0.8), 10)
+    held_out.update(maps, boxes)
+    y = torch.tensor([0, 1])
+    turned = torch.stack([boxes[0], boxes[1].flip(0)])
+    return {
+        "max": (MaxBoxAccuracy((0.8,), 10), (maps, boxes), (wrong, boxes)),
+        "v2": (MaxBoxAccuracyV2(10), (maps, boxes), (maps, turned)),
+        "held_out": (BoxAccuracy(held_out), (maps, boxes), (wrong, boxes)),
+        "top1": (LocalizationAccuracy(), (boxes, y, y * 0, boxes), (turned, y, y, boxes)),
+        "pixels": (PixelAveragePrecision(), (maps, maps > 150), (wrong, maps > 150)),
+    }
+
+
+each_metric = pytest.mark.parametrize("name", list(filled()))
+
+
+@each_metric
+@pytest.mark.parametrize("call", ["update", "forward"])
+def test_a_refused_batch_leaves_no_trace(name, call):
+    metric, batch, refused = filled()[name]
+    metric.update(*batch)
+    before = {k: v.clone() for k, v in metric.metric_state.items()}
+    with pytest.raises(ValueError, match="NaN"):
+        getattr(metric, call)(*refused)
+    assert all(torch.equal(v, before[k]) for k, v in metric.metric_state.items())
+    value = metric.compute()
+    # It goes on as if nothing had happened, by either way.
+    metric(*batch)
+    metric.update(*batch)
+    assert torch.equal(metric.compute(), value)  # the same batch thrice: the same shares
+
+
+@each_metric
+def test_state_survives_saving_copies_and_moves(name):
+    metric, batch, _ = filled()[name]
+    metric.persistent(True)
+    metric.update(*batch)
+    fresh = filled()[name][0]
+    fresh.load_state_dict(metric.state_dict())
+    for twin in (fresh, pickle.loads(pickle.dumps(metric)), metric.clone(), metric.to("cpu")):
+        assert all(torch.equal(v, metric.metric_state[k]) for k, v in twin.metric_state.items())
+    moved = metric.to("meta")
+    assert {v.device.type for v in moved.metric_state.values()} == {"meta"}
+
+
+@each_metric
+def test_value_before_any_batch_is_not_a_number(name):
+    metric = filled()[name][0]
+    with pytest.warns(UserWarning, match="before the ``update``"):
+        assert metric.compute().isnan().all()
+
+
+def test_counts_of_other_settings_do_not_mix():
+    """They may agree on a first batch, so that a collection would let them share one state."""
+    maps, boxes = two_images()
+    pair = {"largest": MaxBoxAccuracy((0.5,), 20), "any": MaxBoxAccuracy((0.5,), 20, multi=True)}
+    together = MetricCollection({k: m.clone() for k, m in pair.items()})
+    for metric in (together, *pair.values()):
+        metric.update(maps, boxes)
+    assert torch.equal(pair["any"].correct_counts, pair["largest"].correct_counts)
+    for metric in (together, *pair.values()):
+        metric.update(stacked(), true_boxes())
+    assert not torch.equal(pair["any"].correct_counts, pair["largest"].correct_counts)
+    for name, metric in pair.items():
+        assert torch.equal(together[name].correct_counts, metric.correct_counts)
+    with pytest.raises(ValueError, match="different settings cannot be merged"):
+        pair["any"].merge_state(pair["largest"])
+    first, second = LocalizationAccuracy(None), LocalizationAccuracy(1)
+    with pytest.raises(ValueError, match="different settings"):
+        first.merge_state(second)
+
+
+TWO_PROCESSES = """
+from softmi import localization
+from softmi.localization import BoxAccuracy, MaxBoxAccuracy, MaxBoxAccuracyV2
+
+def count(metric, lot, truth):
+    part = slice(0, 3) if rank == 0 else slice(3, 8)  # a mean of means would be off
+    metric.update(data[lot][part], data[truth][part])
+    return metric
+
+result = {}
+for name, held_out in {"max": MaxBoxAccuracy((0.3, 0.5), 20), "v2": MaxBoxAccuracyV2(20)}.items():
+    count(held_out, "held", "held_boxes")
+    metric = count(BoxAccuracy(held_out), "maps", "boxes")
+    result[name] = [metric.chosen.tolist(), metric.compute().tolist(), metric.curve().tolist(),
+                    metric.maximum_chosen_on_these_images().tolist(), int(metric.total)]
+pixels = count(localization.PixelAveragePrecision(), "maps", "masks")
+result["pixels"] = pixels.compute().item()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_choose_one_threshold_and_count_together(tmp_path: Path):
+    generator = torch.Generator().manual_seed(4)
+    corner = torch.randint(0, 12, (8, 2), generator=generator)
+    data = {
+        "held": torch.rand(8, 24, 24, generator=generator),
+        "held_boxes": torch.cat([corner, corner + 12], 1).flip(0),
+        "maps": torch.rand(8, 24, 24, generator=generator),
+        "boxes": torch.cat([corner, corner + 12], 1),
+        "masks": torch.rand(8, 24, 24, generator=generator) < 0.3,
+    }
+    found = two_processes(TWO_PROCESSES, data, tmp_path)
+    for held_out in (MaxBoxAccuracy((0.3, 0.5), 20), MaxBoxAccuracyV2(20)):
+        held_out.update(data["held"], data["held_boxes"])
+        metric = BoxAccuracy(held_out)
+        metric.update(data["maps"], data["boxes"])
+        for result, own in zip(found, (3, 5), strict=True):
+            name = "v2" if held_out.average else "max"
+            assert result[name] == [
+                metric.chosen.tolist(), metric.compute().tolist(), metric.curve().tolist(),
+                metric.maximum_chosen_on_these_images().tolist(), own,
+            ]  # fmt: skip
+    pixels = PixelAveragePrecision()
+    pixels.update(data["maps"], data["masks"])
+    assert [r["pixels"] for r in found] == [pixels.compute().item()] * 2
+
+
 # --- GT-known, Top-1, Top-5 -------------------------------------------------------------------
 
 # Images: found and right; found and wrong (right is second); found and wrong (right is fifth);
@@ -509,9 +866,6 @@ def test_localisation_batches_and_merges_do_not_matter():
 
 
 # --- Hostile input ----------------------------------------------------------------------------
-
-MAPS = torch.zeros(2, 4, 4, dtype=torch.uint8)
-BOXES = torch.tensor([[0, 0, 2, 2], [1, 1, 3, 3]])
 
 
 @pytest.mark.usefixtures("no_shape_checks")

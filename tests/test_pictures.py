@@ -157,7 +157,8 @@ def test_the_first_train_images_of_each_class_can_be_kept(kind, tmp_path):
         j = everything.names.index(name)
         assert torch.equal(tiny[i][0], everything[j][0])
         assert torch.equal(tiny.boxes[i], everything.boxes[j])
-    assert tiny.key != everything.key
+    # The cache of features tells cuts apart by their number of images.
+    assert len(tiny) < len(everything)
 
 
 @KINDS

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 from tools.notebooks import ROOT, Pair
 from tools.run_notebooks import main
@@ -242,6 +243,8 @@ def test_interrupted_run_loses_nothing_and_the_next_one_recovers(project, how):
 
 
 def test_jobs_run_side_by_side_and_one_failure_does_not_stop_the_other(project, capfd):
+    # Workers that another test has left behind would write to that test's streams.
+    get_reusable_executor().shutdown(wait=True)
     bad = project / "notebooks/02_bad.py"
     bad.write_text(SOURCE + "\n# %%\nraise ValueError('on purpose')\n")
     assert runner(project, "--jobs", "2") == 1

@@ -321,6 +321,11 @@ def test_a_claim_that_is_unknown_or_not_run_cannot_be_falsified(capsys, judgemen
         assert message in capsys.readouterr().err
 
 
+def test_tests_that_did_not_run_are_no_proof(tmp_path):
+    with pytest.raises(SystemExit, match="the tests ended with status 4"):
+        perturb.run_tests(tmp_path)
+
+
 def blocks_of_the_worked_example() -> list[tuple[str, str]]:
     text = (BOOK / "check.md").read_text()
     return re.findall(r"```\{code-block\} \w+\n:caption: (.+?)\n(.*?)```", text, flags=re.DOTALL)

@@ -70,7 +70,11 @@ def run_tests(folder: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(folder), "SOFTMI_ROOT": str(folder)}
     call = [sys.executable, "-m", "pytest", *TESTS, "-q", "--no-header", "--tb=no"]
     call += ["-p", "no:cacheprovider"]
-    return subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode not in (0, 1):  # neither passed nor failed: killed, or not collected
+        said = f"{done.stdout}\n{done.stderr}"[-2000:]
+        raise SystemExit(f"perturb: the tests ended with status {done.returncode}:\n{said}")
+    return done
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -103,7 +103,7 @@ def blend(under: np.ndarray, values: np.ndarray, limit: float) -> Image.Image:
     """Colour by sign, as strongly as the value is large; zero lets through what is under it."""
     strength = np.abs(values) / limit if limit > 0 else np.zeros_like(values)
     alpha = (OPAQUE * strength.clip(0, 1))[..., None]
-    colours = np.where(values[..., None] > 0, np.float32(FOR), np.float32(AGAINST))
+    colours = np.where(values[..., None] > 0, np.float32(FOR), np.float32(AGAINST))  # type: ignore[arg-type]
     return Image.fromarray(((1 - alpha) * under + alpha * colours).round().astype(np.uint8))
 
 
@@ -122,7 +122,7 @@ def drawable(text: str) -> str:
     return "".join(c if " " <= c <= "~" else "?" for c in plain)
 
 
-def shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """As much of a line as fits."""
     if font.getlength(text) <= width:
         return text

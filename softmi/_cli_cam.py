@@ -8,6 +8,7 @@ import struct
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -67,7 +68,7 @@ exit status: 0, 1 for data that cannot be used, 2 for wrong options.
 CONTRASTS = {"mean": "infoCAM", "least": "infoCAM+", "rivals": "Finer-CAM", "none": "CAM"}
 # Their input transform depends on where they were trained, which the weights do not tell.
 AMBIGUOUS = ("googlenet", "inception_v3")
-OURS = {
+OURS: dict[str, Any] = {
     "gapnet": partial(models.GAPNet, channels=3),
     "resnet50_wsol": models.resnet50_wsol,
     "vgg16_gap": models.vgg16_gap,
@@ -159,7 +160,7 @@ def _positive(text: str) -> tuple[float, ...]:
     return values
 
 
-def run(options: argparse.Namespace) -> dict[str, object]:
+def run(options: argparse.Namespace) -> dict[str, Any]:
     """Draw the picture, and return all numbers by name and unit.
 
     Raises:
@@ -352,7 +353,7 @@ def _account(
     names: list[str],
     image: Image.Image,
     options: argparse.Namespace,
-) -> tuple[dict[str, object], Tensor]:
+) -> tuple[dict[str, Any], Tensor]:
     """All numbers of the map of a class, and the map, in nats a cell."""
     contrast = {
         "contrast": options.against,
@@ -429,7 +430,7 @@ def _box(maps: Tensor, options: argparse.Namespace, size: tuple[int, int]) -> li
     return low + high
 
 
-def _against(report: dict[str, object]) -> str:
+def _against(report: dict[str, Any]) -> str:
     if report["against"] == "none":
         return "nothing"
     if report["against"] == "mean":
@@ -439,7 +440,7 @@ def _against(report: dict[str, object]) -> str:
     return listed + (f" and {more} more" if more > 0 else "")
 
 
-def _rows(report: dict[str, object]) -> list[tuple[str, float]]:
+def _rows(report: dict[str, Any]) -> list[tuple[str, float]]:
     """The account, by name and nats."""
     x0, y0, x1, y1 = report["box"]
     area = f"{100 * report['share_of_area']:.1f} % of the area"
@@ -454,7 +455,7 @@ def _rows(report: dict[str, object]) -> list[tuple[str, float]]:
     return [(name, report[key]) for name, key in [*rows, ("together", "sum")]]
 
 
-def _has_prior(report: dict[str, object]) -> bool:
+def _has_prior(report: dict[str, Any]) -> bool:
     return "pmi_nats" in report["predicted"][0]
 
 
@@ -462,7 +463,7 @@ def _signed(value: float, digits: int) -> str:
     return f"{round(value, digits) + 0.0:+.{digits}f}"  # no negative zero
 
 
-def _draw(image: Image.Image, nats: Tensor, report: dict[str, object], title: str) -> Image.Image:
+def _draw(image: Image.Image, nats: Tensor, report: dict[str, Any], title: str) -> Image.Image:
     unit = report["unit"]
     rows = [(_signed(value, 2), f"{unit} {name}") for name, value in _rows(report)]
     best = report["predicted"][0]
@@ -481,7 +482,7 @@ def _write(figure: Image.Image, output: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def show(report: dict[str, object]) -> str:
+def show(report: dict[str, Any]) -> str:
     """Lay the numbers out: what is predicted, then the account of one difference."""
     with_prior = _has_prior(report)
     table = [("predicted", "probability", "logit", *(["PMI, nats"] if with_prior else []))]

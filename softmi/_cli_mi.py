@@ -5,6 +5,7 @@ import math
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,7 +98,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     of_inputs.add_argument("--progress", action="store_true", help="show a progress bar")
 
 
-def run(options: argparse.Namespace) -> dict[str, object]:
+def run(options: argparse.Namespace) -> dict[str, Any]:
     """Estimate, and return all numbers by name and unit.
 
     Raises:
@@ -190,7 +191,7 @@ def read_prior(option: str | None, arrays: dict[str, np.ndarray]) -> np.ndarray 
         raise ValueError(f"--prior {option} cannot be read: {error}") from None
 
 
-def _from_logits(arrays: dict[str, np.ndarray], options: argparse.Namespace) -> dict[str, object]:
+def _from_logits(arrays: dict[str, np.ndarray], options: argparse.Namespace) -> dict[str, Any]:
     logits, y = arrays["logits"], arrays["y"]
     # float64 and int64 of this machine: torch knows no other byte order and no longdouble.
     if logits.dtype.kind == "f":
@@ -207,7 +208,7 @@ def _from_logits(arrays: dict[str, np.ndarray], options: argparse.Namespace) -> 
     return _report("logits", estimate, estimate, logits.shape[1], options)
 
 
-def _from_inputs(arrays: dict[str, np.ndarray], options: argparse.Namespace) -> dict[str, object]:
+def _from_inputs(arrays: dict[str, np.ndarray], options: argparse.Namespace) -> dict[str, Any]:
     from softmi.estimators import SoftmaxMutualInformation
 
     fitted = SoftmaxMutualInformation(
@@ -233,10 +234,10 @@ def _from_inputs(arrays: dict[str, np.ndarray], options: argparse.Namespace) -> 
 def _report(
     source: str,
     estimate: MutualInformationEstimate,
-    bounded: object,
+    bounded: Any,
     classes: int,
     options: argparse.Namespace,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return all numbers by name and unit; what cannot be said is None."""
     try:
         certified, reason = float(bounded.certified_lower_bound(options.delta)), None
@@ -259,7 +260,7 @@ def _report(
     }
 
 
-def _in_both_units(name: str, estimate: object) -> dict[str, float]:
+def _in_both_units(name: str, estimate: Any) -> dict[str, float]:
     return {
         f"{name}{'' if field == 'value' else '_' + field}_{e.unit}": getattr(e, field)
         for e in (estimate, estimate.in_bits())
@@ -267,10 +268,10 @@ def _in_both_units(name: str, estimate: object) -> dict[str, float]:
     }
 
 
-def show(report: dict[str, object]) -> str:
+def show(report: dict[str, Any]) -> str:
     """Lay the numbers out in three columns: what it is, nats, bits."""
     percent = f"{100 * report['confidence']:g} %"
-    rows = [("", "nats", "bits")]
+    rows: list[tuple[str, ...]] = [("", "nats", "bits")]
     for name, title in [
         ("mutual_information", "mutual information"), ("extrapolated", "extrapolated")
     ]:  # fmt: skip

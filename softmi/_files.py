@@ -9,7 +9,7 @@ import threading
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -132,7 +132,11 @@ class Files:
             return False
         if self.kind == "folder":
             return (self.path / inside).is_file()
-        known = {"tar": self._places, "zip": self._zip_names, "compressed tar": self._held}
+        known: dict[str, Container[str]] = {
+            "tar": self._places,
+            "zip": self._zip_names,
+            "compressed tar": self._held,
+        }
         return self._top + inside in known[self.kind]
 
     def read(self, name: str) -> bytes:

@@ -189,8 +189,9 @@ def train_networks(
     hidden = 64 if samples < 2_000 else 128
     model = Networks(len(training), features, classes, hidden, seed=seed).to(data.device)
     average = copy.deepcopy(model).requires_grad_(False)
-    parameters, averaged = list(model.parameters()), list(average.parameters())
-    moments = [[torch.zeros_like(p) for p in parameters] for _ in range(2)]
+    parameters: list[Tensor] = list(model.parameters())
+    averaged: list[Tensor] = list(average.parameters())
+    first, second = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
     taken = [torch.zeros((), device=data.device) for _ in parameters]
     best, best_round, kept = math.inf, rounds, average
     for done in range(1, rounds + 1):
@@ -199,11 +200,11 @@ def train_networks(
             x, y = data.batch(np.take_along_axis(training, chosen, axis=1))
             # Times their number: each network sees the gradient of its own mean loss.
             loss = cross_entropy(model(x).flatten(0, 1), y.flatten()) * len(training)
-            gradients = torch.autograd.grad(loss, parameters)
+            gradients = list(torch.autograd.grad(loss, parameters))
             with torch.no_grad():
                 # The class AdamW does the same, and searches for a GPU at every step.
                 adamw(
-                    parameters, gradients, *moments, [], taken, fused=True, amsgrad=False,
+                    parameters, gradients, first, second, [], taken, fused=True, amsgrad=False,
                     beta1=0.9, beta2=0.999, lr=RATE, weight_decay=1e-2, eps=1e-8, maximize=False,
                 )  # fmt: skip
                 torch._foreach_lerp_(averaged, parameters, 1 / (steps + 1))

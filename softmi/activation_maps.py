@@ -297,14 +297,14 @@ class ActivationMaps:
             weights = torch.eye(logits.shape[1], dtype=kind, device=logits.device)
             bias = weights.new_zeros(len(weights))
         else:
-            head = self.model.get_submodule(account.head)
+            head: Any = self.model.get_submodule(account.head)
             weights = at_least_float32(head.weight.flatten(1))
             bias = weights.new_zeros(len(weights)) if head.bias is None else head.bias
             bias = at_least_float32(bias)
         if weights.shape != (logits.shape[1], maps.shape[1]):
             return None
         if account.norm is not None:
-            norm = self.model.get_submodule(account.norm)
+            norm: Any = self.model.get_submodule(account.norm)
             if norm.bias is not None:
                 bias = bias + weights @ norm.bias.to(weights)
             if norm.weight is not None:
@@ -347,7 +347,7 @@ class ActivationMaps:
         """What was found, and what to do."""
         model, classes = type(self.model).__name__, logits.shape[1]
         found = recorder.candidates()
-        last = ([outputs for outputs in found if outputs.cells > 1] or found or [None])[-1]
+        last = ([outputs for outputs in found if outputs.cells > 1] or found or [None])[-1]  # type: ignore[list-item]
         if last is None:
             name, channels = "", "channels"
             what = "no module" if self.features is None else f"module {self.features!r}"

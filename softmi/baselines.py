@@ -180,7 +180,7 @@ def _percent(cell: Cell | None) -> str:
     if not isinstance(cell, Mapping):
         return f"{100 * float(cell):.1f}"
     spread = cell.get("sd")
-    return f"{100 * cell['mean']:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}")
+    return f"{100 * cell['mean']:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}")  # type: ignore[operator]
 
 
 def localization_table(

@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -301,7 +302,12 @@ def critic_mutual_information(
     if ema is not None and (objective is not donsker_varadhan or not 0 < ema < 1):
         raise ValueError(f"ema must be in (0, 1) and train donsker_varadhan, got {ema}")
 
-    training = {"epochs": epochs, "patience": patience, "batch_size": batch_size, "lr": lr}
+    training: dict[str, Any] = {
+        "epochs": epochs,
+        "patience": patience,
+        "batch_size": batch_size,
+        "lr": lr,
+    }
     targets = torch.as_tensor(y, device=device)
     values = []
     for fold, (rest, held_out) in enumerate(_splits(y, folds, seed)):

@@ -165,6 +165,8 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
 
     """
 
+    classes_: np.ndarray
+
     def __init__(
         self,
         *,
@@ -207,7 +209,7 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
         known = self.prior is not None
         pi = label_frequencies(targets, classes)
         if known:
-            pi = as_prior(self.prior, classes=classes, like=pi)
+            pi = as_prior(self.prior, classes=classes, like=pi)  # type: ignore[arg-type]
             if (pi == 0).any():
                 raise ValueError(f"prior is zero for labels that occur: {pi.tolist()}")
 

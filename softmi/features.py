@@ -60,7 +60,7 @@ def extract_feature_maps(
             shape, or maps that float16 cannot hold; the cache is left as it was.
 
     """
-    images = len(dataset)
+    images = len(dataset)  # type: ignore[arg-type]
     name = hashlib.sha256(json.dumps([backbone.checksum, key, images]).encode()).hexdigest()
     path = cache_root() / f"{name[:32]}.npy"
     if path.exists():

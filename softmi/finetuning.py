@@ -7,6 +7,7 @@ network of the last epoch is the one that counts. A run on the whole of CUB-200-
 
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ class RandomCrops(TensorBatches):
         super().__init__(images, targets)
         self.size = size
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, ...]:
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, ...]:
         """Return the samples of `indices`, stacked, with a fresh crop of each."""
         images, targets = self.tensors
         n, size = len(indices), self.size

@@ -75,8 +75,10 @@ class Recipe:
         return round(self.reweight_from * self.epochs)
 
 
-_LDAM = {"batch_size": 128, "rate": 0.1, "momentum": 0.9, "weight_decay": 2e-4, "warm_up": 0.025,
-         "drops": (0.8, 0.9), "factor": 0.01, "augment": True}  # fmt: skip
+_LDAM: dict[str, Any] = {
+    "batch_size": 128, "rate": 0.1, "momentum": 0.9, "weight_decay": 2e-4, "warm_up": 0.025,
+    "drops": (0.8, 0.9), "factor": 0.01, "augment": True,
+}  # fmt: skip
 RECIPES = {
     "digits": Recipe(
         "digits", "LeNet", 30, 32, 0.005, 0.9, 0.0, warm_up=0.2,

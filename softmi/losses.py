@@ -439,5 +439,6 @@ def _log_prior(prior: PriorLike | None, class_counts: PriorLike | None) -> Tenso
         raise ValueError("give exactly one of prior and class_counts")
     if prior is not None:
         return as_prior(prior).log()
+    assert class_counts is not None
     counts = as_counts(class_counts)
     return (counts / counts.sum()).log()

@@ -103,7 +103,7 @@ class MutualInformation(Metric):
         self.add_state("moments", doubles.repeat(3, 1), dist_reduce_fx=_merged)
         # What is added to logits is a state because a MetricCollection lets metrics of equal
         # states share them, and those of different priors may agree on a first batch.
-        offset = self.prior.log().to(doubles) if prior_corrected else doubles
+        offset = self.prior.log().to(doubles) if prior_corrected else doubles  # type: ignore[union-attr]
         self.add_state("offset", offset, dist_reduce_fx="max")
 
     def update(
@@ -189,7 +189,7 @@ class MutualInformation(Metric):
         wrapped = super()._wrap_compute(lambda: _Sealed(compute()))
         return functools.wraps(compute)(lambda: wrapped().content)
 
-    def _apply(self, fn: Callable, exclude_state: str = "") -> Metric:
+    def _apply(self, fn: Callable, exclude_state: Sequence[str] = "") -> Metric:
         # Moving a model to bfloat16 must not round the sums: follow the device, keep the dtype,
         # and stay where one is if it has no float64.
         def moved(tensor: Tensor) -> Tensor:

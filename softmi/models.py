@@ -108,6 +108,9 @@ class Backbone:
 
 
 class _Normalise(nn.Module):
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
@@ -143,7 +146,7 @@ def mobilenet_v2_features(data: Path | None = None) -> Backbone:
             if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
                 layer.padding = (0, 0)
                 layer.register_forward_pre_hook(lambda _, x: (F.pad(x[0], (0, 1, 0, 1)),))
-    return _frozen(normalise, network.features, weights, checksum)
+    return _frozen(normalise, network.features, weights, checksum)  # type: ignore[arg-type]
 
 
 def squeezenet1_1_features(data: Path | None = None) -> Backbone:
@@ -163,7 +166,7 @@ def squeezenet1_1_features(data: Path | None = None) -> Backbone:
     network, weights, checksum, _ = _with_weights(
         squeezenet1_1, "squeezenet1_1-openvino_fp16", SqueezeNet1_1_Weights.IMAGENET1K_V1, data
     )
-    return _frozen(_Normalise(*IMAGENET_MEAN_STD), network.features, weights, checksum)
+    return _frozen(_Normalise(*IMAGENET_MEAN_STD), network.features, weights, checksum)  # type: ignore[arg-type]
 
 
 def _with_weights(
@@ -341,7 +344,7 @@ def vgg16_gap(
     for layer in features:  # as torchvision's, without the 120 million weights of its classifier
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     if adl:
         features = _with_dropout(features, (16, 23, 29), drop_rate, threshold)
     if weights is not None:
@@ -351,7 +354,7 @@ def vgg16_gap(
     conv6, fc = nn.Conv2d(512, 1024, 3, padding=1), nn.Linear(1024, classes)
     nn.init.kaiming_normal_(conv6.weight, mode="fan_out", nonlinearity="relu")
     nn.init.normal_(fc.weight, 0, 0.01)
-    nn.init.zeros_(conv6.bias)
+    nn.init.zeros_(conv6.bias)  # type: ignore[arg-type]
     nn.init.zeros_(fc.bias)
     return nn.Sequential(
         OrderedDict(

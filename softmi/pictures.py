@@ -5,7 +5,7 @@ import hashlib
 import zipfile
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -257,7 +257,7 @@ class TinyImageNet:
         self._files: Files | None = None
         self._jpegs: list[tuple[np.ndarray, np.ndarray]] = []  # bytes and offsets of each pack
         # Place of each image: its path below the top folder, or its pack and its index in it.
-        self._places: list[str] | list[tuple[int, int]]
+        self._places: list[Any]
         if self._is_packs(self.path):
             boxes, labels, train = self._read_packs()
         else:

@@ -471,7 +471,7 @@ class StudentTClasses(LabelledTask):
             return super().mutual_information(samples=samples, seed=seed)
         positions, order = possible[:, 0].sort()
         log_prior = self.prior[self.prior > 0][order].log().numpy()
-        positions, nu = positions.numpy(), self.degrees_of_freedom
+        positions, nu = positions.numpy(), self.degrees_of_freedom  # type: ignore[assignment]
         log_c = _log_gamma_step(nu / 2) - 0.5 * math.log(nu * math.pi)
         middles = (positions[1:] + positions[:-1]) / 2
         ends = np.concatenate([[-math.inf], middles, [math.inf]])
@@ -483,7 +483,7 @@ class StudentTClasses(LabelledTask):
             away = positions - centre  # about the nearest mean, where t keeps its digits
             breaks = np.array([-math.inf, *-decades, 0.0, *decades, math.inf])
             part, part_error = _quadrature(
-                lambda t, away=away: log_c - (nu + 1) / 2 * np.log1p((t - away) ** 2 / nu),
+                lambda t, away=away: log_c - (nu + 1) / 2 * np.log1p((t - away) ** 2 / nu),  # type: ignore[misc]
                 log_prior,
                 breaks.clip(low - centre, high - centre),
             )
@@ -576,7 +576,7 @@ class Rings(LabelledTask):
         folded = softplus(-2 / self.noise**2 * rho * self.radii)
         return -0.5 * ((rho - self.radii) / self.noise).square() + folded
 
-    def mutual_information(self) -> KnownMutualInformation:
+    def mutual_information(self) -> KnownMutualInformation:  # type: ignore[override]
         r"""True :math:`I(X;Y) = I(\rho;Y)` in nats, by adaptive quadrature."""
         possible = self.prior > 0
         if int(possible.sum()) == 1:
@@ -660,7 +660,7 @@ class NoisyXor(LabelledTask):
             )
         return torch.stack([logsigmoid(total), logsigmoid(-total)], dim=1)
 
-    def mutual_information(self) -> KnownMutualInformation:
+    def mutual_information(self) -> KnownMutualInformation:  # type: ignore[override]
         r"""True :math:`I(X;Y)` in nats, by quadrature in any number of dimensions.
 
         With :math:`P = \prod_j T_j`, :math:`T_j = \tanh(X_j / \sigma^2)`, the conditional entropy
@@ -921,6 +921,7 @@ class LabelNoise:
                 )
             joint = DiscreteJoint((self.prior[:, None] * table).T @ self.transition)
             return min(high, joint.mutual_information().value), high
+        assert error_rate is not None
         if not 0 <= error_rate <= 1:
             raise ValueError(f"error_rate must lie in [0, 1], got {error_rate}")
         classes, rate = self.classes, self._symmetric_rate()

@@ -150,19 +150,19 @@ def fit(
         ValueError: No epochs, an empty data set, or a loss that is no longer finite.
 
     """
-    if epochs < 1 or batch_size < 1 or len(dataset) == 0:
+    if epochs < 1 or batch_size < 1 or len(dataset) == 0:  # type: ignore[arg-type]
         raise ValueError(
             f"need epochs >= 1, batch_size >= 1 and data, got epochs={epochs}, "
-            f"batch_size={batch_size} and {len(dataset)} samples"
+            f"batch_size={batch_size} and {len(dataset)} samples"  # type: ignore[arg-type]
         )
-    fabric = fabric or Fabric(accelerator=device, devices=1, precision=precision)
+    fabric = fabric or Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
     fabric.launch()
     optimiser = optimizer(list(model.parameters()))
     schedule = scheduler(optimiser) if scheduler else None
     wrapped, optimiser = fabric.setup(model, optimiser)
     if isinstance(loss, nn.Module):
         loss = loss.to(fabric.device)
-    batches = fabric.setup_dataloaders(loader(dataset, batch_size, shuffle=True, seed=seed))
+    batches: Any = fabric.setup_dataloaders(loader(dataset, batch_size, shuffle=True, seed=seed))
 
     history, start = History(), 0
     state = {"model": wrapped, "optimizer": optimiser}
@@ -182,7 +182,7 @@ def fit(
         if batches.generator is not None:
             batches.generator.manual_seed(hash((seed, epoch)) % 2**63)
         if hasattr(loss, "set_epoch"):
-            loss.set_epoch(epoch)
+            loss.set_epoch(epoch)  # type: ignore[operator]
         wrapped.train()
         total, count = torch.zeros((), device=fabric.device), 0
         for inputs, targets in batches:
@@ -196,7 +196,7 @@ def fit(
                 schedule.step()
             total += value.detach() * len(targets)
             count += len(targets)
-        mean = float(fabric.all_reduce(total / count))
+        mean = float(fabric.all_reduce(total / count))  # type: ignore[arg-type]
         if not np.isfinite(mean):
             raise ValueError(f"the loss is {mean} in epoch {epoch}: the run has diverged")
         history.losses.append(mean)
@@ -244,7 +244,7 @@ def warm_up_and_drops(
     return torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
 
 
-def code_digest(*parts: object) -> str:
+def code_digest(*parts: Any) -> str:
     """Fingerprint of functions, classes and modules: what they do, not comments and docstrings."""
     trees = [ast.parse(textwrap.dedent(inspect.getsource(part))) for part in parts]
     for node in (node for tree in trees for node in ast.walk(tree)):

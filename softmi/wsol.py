@@ -238,12 +238,13 @@ def place(
         ValueError: An unknown geometry.
 
     """
-    kind, _, window = geometry.partition("_")
+    kind, _, suffix = geometry.partition("_")
     kinds = ("padded", "faded", "blur", "shrink")
-    if geometry != "none" and (kind not in kinds or not window.isdigit() or int(window) < 1):
+    if geometry != "none" and (kind not in kinds or not suffix.isdigit() or int(suffix) < 1):
         raise ValueError(f"geometry must be 'none' or one of {kinds} with _s, got {geometry!r}")
-    window, cells = int(window or 1), maps.shape[-1]
-    grown, side = cells + window - 1, size
+    window, cells = int(suffix or 1), maps.shape[-1]
+    grown = cells + window - 1
+    side: float = size
     if kind in ("padded", "faded"):  # the authors' sum; zeros beyond the border
         maps = window_sum(maps, window)
     if kind == "blur":  # the border's cells continue beyond it

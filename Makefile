@@ -73,8 +73,9 @@ pdf: $(READY) ## print the whole book with Chromium (CHROMIUM= names another)
 bench: $(READY) ## measure speed and accuracy beside other packages
 	$(PY) benchmarks/run.py
 
-lint: $(READY) ## check the style of the code
+lint: $(READY) ## check the style of the code and its types
 	$(PY) -m ruff check .
+	$(PY) -m mypy softmi
 
 serve: $(READY) ## show the built book at http://localhost:8000
 	$(PY) -m http.server --directory _build/html --bind 127.0.0.1 8000
@@ -86,4 +87,4 @@ lock: ## write requirements.lock anew, with the newest versions that pyproject.t
 	_build/lock/bin/python -m tools.write_lock
 
 clean: ## remove what was built (the environment stays: rm -r .venv)
-	rm -rf _build book/_generated results/smoke build *.egg-info .pytest_cache .ruff_cache
+	rm -rf _build book/_generated results/smoke build *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -38,10 +38,10 @@ display(Markdown(claims_table("05_infocam")))
 # %%
 profiles = {
     "smoke": {
-        "data": "digit scenes", "seeds": 1, "thresholds": 20, "windows": [3], "jobs": 1,
+        "data": "digit scenes", "seeds": 1, "thresholds": 20, "windows": [3],
     },
     "full": {
-        "data": "CUB-50", "seeds": 5, "thresholds": 100, "windows": [2, 3, 4], "jobs": 2,
+        "data": "CUB-50", "seeds": 5, "thresholds": 100, "windows": [2, 3, 4],
     },
 }  # fmt: skip
 if profile not in profiles:
@@ -59,7 +59,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
-from joblib import Parallel, delayed
 from matplotlib.patches import Rectangle
 from torch import nn
 
@@ -74,7 +73,9 @@ from softmi import (
     contrast_weights,
     mutual_information,
     pointwise_mutual_information,
+    sum_in_boxes,
 )
+from softmi.cam import share_of_cells
 from softmi.datasets import CUB, digit_scenes, multi_digit_scenes, sha256
 from softmi.features import extract_feature_maps
 from softmi.figures import colour, use_style
@@ -104,7 +105,6 @@ from softmi.wsol import (
     judge,
     judge_v2,
     place,
-    share_of_cells,
     train_head,
 )
 
@@ -319,7 +319,7 @@ prior = train.targets.bincount(minlength=10).double() / len(train)
 pmi = pointwise_mutual_information(logits.double(), prior)
 other = logits.masked_fill(own, -torch.inf).argmax(1)  # the likeliest rival
 y, k, b = scenes.targets, other, net.head.bias.detach().double()
-inside = (maps["rivals_1"] * share_of_cells(scenes.boxes, 12, 48)).sum((1, 2))
+inside = sum_in_boxes(maps["rivals_1"], scenes.boxes, (48, 48))
 outside = maps["rivals_1"].sum((1, 2)) - inside
 
 account = inside + outside + (b[y] - b[k]) - (prior[y] / prior[k]).log()
@@ -342,7 +342,7 @@ for ax, name, against in zip(
     shown = maps[name][i]
     top = float(shown.abs().max())
     ax.imshow(shown, cmap="RdBu_r", vmin=-top, vmax=top, extent=(-0.5, 47.5, 47.5, -0.5))
-    part = float((shown * share_of_cells(scenes.boxes[i : i + 1], 12, 48)[0]).sum())
+    part = float(sum_in_boxes(shown[None], scenes.boxes[i : i + 1], (48, 48)))
     bare(ax, f"{int(y[i])} against {against}")
     ax.set_xlabel(
         f"in the box {part:.1f} nats,\noutside {float(shown.sum()) - part:.1f}", fontsize=9.5
@@ -372,7 +372,7 @@ both = {name: m for name, m in contrast_maps(two_features, net.head.weight, here
 opposite = contrast_maps(two_features, net.head.weight, there, two_logits)
 both["other"] = both["cam"] - opposite["cam"]  # against the class of the other digit
 inside = {  # nats in the box of the digit that is explained, and in the box of the other
-    name: tuple((m * share_of_cells(two.boxes[:, o], 12, 48)).sum((1, 2)) for o in (0, 1))
+    name: tuple(sum_in_boxes(m, two.boxes[:, o], (48, 48)) for o in (0, 1))
     for name, m in both.items()
 }
 
@@ -557,7 +557,7 @@ def nats(task):
     """Mean information of the test maps: in all, in the true box, and the share of its area."""
     test, found = task.splits[1], {}
     for name, maps in task.maps.items():
-        share = share_of_cells(task.boxes[test], maps.shape[-1], task.size)
+        share = share_of_cells(task.boxes[test], maps.shape[1:], (task.size,) * 2)
         found[name] = {
             "total": float(maps[test].sum((1, 2)).mean()),
             "inside": float((maps[test] * share).sum((1, 2)).mean()),
@@ -568,26 +568,16 @@ def nats(task):
 
 def measure(task, everything):
     """All numbers of one seed; `everything` adds the whole grid of geometries and the control."""
-    thresholds, jobs = settings["thresholds"], Parallel(n_jobs=settings["jobs"])
-    main = [(name, geometry) for name in CONTRASTS for geometry in MAIN]
-    cells = jobs(delayed(evaluate)(task, *cell, thresholds) for cell in main)
-    record = {
-        name: {g: c for (n, g), c in zip(main, cells, strict=True) if n == name}
-        for name in CONTRASTS
-    }
-    record = {"grid": record, "baselines": baselines(task), "nats": nats(task)}
+    thresholds = settings["thresholds"]
+    grid = {n: {g: evaluate(task, n, g, thresholds) for g in MAIN} for n in CONTRASTS}
+    record = {"grid": grid, "baselines": baselines(task), "nats": nats(task)}
     if everything:
-        more = [(n, g) for n in CONTRASTS for g in GEOMETRIES if g not in MAIN]
-        other = task.with_strangers(seed=seed)
-        cells = jobs(
-            [delayed(evaluate)(task, *cell, thresholds, (1,)) for cell in more]
-            + [delayed(evaluate)(other, "cam", g, thresholds, (1,)) for g in MAIN]
-        )
+        more = [g for g in GEOMETRIES if g not in MAIN]
         record["geometries"] = {
-            n: {g: c for (m, g), c in zip(more, cells[: len(more)], strict=True) if m == n}
-            for n in CONTRASTS
+            n: {g: evaluate(task, n, g, thresholds, (1,)) for g in more} for n in CONTRASTS
         }
-        record["permuted"] = dict(zip(MAIN, cells[len(more) :], strict=True))
+        other = task.with_strangers(seed=seed)
+        record["permuted"] = {g: evaluate(other, "cam", g, thresholds, (1,)) for g in MAIN}
     return record
 
 
@@ -691,7 +681,7 @@ def pictures(task, record):
         "class": int(task.targets[test[i]]) + 1, "box": task.boxes[test[i]].tolist(),
         "maps": {n: np.round(m[test[i]].numpy(), 4).tolist() for n, m in task.maps.items()},
     } for i in first]  # fmt: skip
-    means = {"boxes": share_of_cells(task.boxes[test], 28, task.size).mean(0)}
+    means = {"boxes": share_of_cells(task.boxes[test], (28, 28), (task.size,) * 2).mean(0)}
     for geometry in MAIN:
         total = torch.zeros(28, 28)
         for part in test.split(100):

@@ -35,7 +35,7 @@ the same with a threshold from held-out images         :class:`BoxAccuracy`
 """
 
 from softmi.activation_maps import ActivationMaps
-from softmi.cam import class_activation_map, contrast_weights, window_sum
+from softmi.cam import class_activation_map, contrast_weights, sum_in_boxes, window_sum
 from softmi.estimators import SoftmaxMutualInformation
 from softmi.imbalance import (
     FocalLoss,
@@ -124,6 +124,7 @@ __all__ = [
     "pc_log_softmax",
     "pc_softmax",
     "pointwise_mutual_information",
+    "sum_in_boxes",
     "unfold_prior",
     "window_sum",
 ]

@@ -276,7 +276,9 @@ class Member:
     samples: int
 
     @classmethod
-    def fit(cls, classifier, data: Part, rows: np.ndarray, classes: int) -> "Member":
+    def fit(
+        cls, classifier: BaseEstimator, data: Part, rows: np.ndarray, classes: int
+    ) -> "Member":
         """Fit a fresh copy of `classifier` on at most `CAP` of these rows (in random order)."""
         rows = rows[:CAP]
         log_prior = smoothed_log_prior(data.y[rows], classes)

@@ -172,6 +172,52 @@ def window_sum(
     return F.conv2d(maps[:, None], ones, padding=window - 1 if pad else 0)[:, 0]
 
 
+def share_of_cells(
+    boxes: Num[Tensor, "batch 4"], cells: tuple[int, int], size: tuple[int, int]
+) -> Float[Tensor, "batch height width"]:
+    r"""Share of the area of each cell of a map that lies in the box of its image.
+
+    .. math:: s_n(i, j) =
+        \frac{|\mathrm{cell}(i, j) \cap \mathrm{box}_n|}{|\mathrm{cell}(i, j)|}
+
+    with the h x w cells of a map dividing the picture evenly.
+
+    Args:
+        boxes: x0 y0 x1 y1 in pixels, x1 and y1 exclusive, shape (batch, 4). What lies outside of
+            the picture counts nothing.
+        cells: (h, w), as in the shape of the maps.
+        size: (width, height) of the pictures in pixels.
+
+    Returns:
+        Shape (batch, h, w), float64.
+
+    Raises:
+        ValueError: Boxes of another shape, with NaN, x1 < x0 or y1 < y0, or a size or a number of
+            cells that is not positive.
+
+    """
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"boxes must have shape (batch, 4), got {describe(boxes)}")
+    if min(size) <= 0 or min(cells) < 1:
+        raise ValueError(
+            f"need a positive (width, height) and (rows, columns), got size={size}, cells={cells}"
+        )
+    places = boxes.to(torch.float64)
+    if not (places[:, 2:] >= places[:, :2]).all():  # NaN too
+        raise ValueError("boxes hold NaN, x1 < x0 or y1 < y0; boxes are x0 y0 x1 y1")
+
+    def covered(axis: int) -> Tensor:
+        """Share of each cell along an axis that lies between the edges of the box."""
+        number = cells[1 - axis]
+        steps = torch.arange(number + 1, device=boxes.device, dtype=torch.float64)
+        edges = steps * (size[axis] / number)
+        start, end = places[:, axis, None], places[:, axis + 2, None]
+        inside = torch.minimum(edges[1:], end) - torch.maximum(edges[:-1], start)
+        return inside.clamp(min=0) * (number / size[axis])
+
+    return torch.einsum("nh,nw->nhw", covered(1), covered(0))
+
+
 def sum_in_boxes(
     maps: Float[Tensor, "batch height width"],
     boxes: Num[Tensor, "batch 4"],
@@ -179,17 +225,15 @@ def sum_in_boxes(
 ) -> Float[Tensor, " batch"]:
     r"""Sum of each map inside its box: the nats of a region.
 
-    .. math:: I_n = \sum_{i,j} m_n(i, j) \,
-        \frac{|\mathrm{cell}(i, j) \cap \mathrm{box}_n|}{|\mathrm{cell}(i, j)|}
+    .. math:: I_n = \sum_{i,j} m_n(i, j) \, s_n(i, j)
 
-    with the cells of a map :math:`m_n` of h x w dividing the picture evenly, and a cell that the
-    edge of a box cuts counted by the share of its area inside. So a box and the rest of the
-    picture sum to the whole map, and no interpolation of the map enters.
+    with :math:`s_n(i, j)` the share of a cell that lies in the box, from
+    :func:`softmi.cam.share_of_cells`. So a box and the rest of the picture sum to the whole map,
+    and no interpolation of the map enters.
 
     Args:
         maps: In nats a cell, as from :func:`class_activation_map`, shape (batch, height, width).
-        boxes: x0 y0 x1 y1 in pixels, x1 and y1 exclusive, shape (batch, 4). What lies outside of
-            the picture counts nothing.
+        boxes: x0 y0 x1 y1 in pixels, x1 and y1 exclusive, shape (batch, 4).
         size: (width, height) of the pictures in pixels.
 
     Returns:
@@ -197,8 +241,7 @@ def sum_in_boxes(
 
     Raises:
         TypeError: Maps not floating point.
-        ValueError: Shapes that do not match, boxes with NaN, x1 < x0 or y1 < y0, a size that is
-            not positive.
+        ValueError: Shapes that do not match, and as in :func:`softmi.cam.share_of_cells`.
 
     """
     if not maps.is_floating_point():
@@ -208,20 +251,6 @@ def sum_in_boxes(
             "maps and boxes must have shapes (batch, height, width) and (batch, 4), got "
             f"{describe(maps)} and {describe(boxes)}"
         )
-    if min(size) <= 0:
-        raise ValueError(f"size must be a positive (width, height), got {size}")
-    places = boxes.to(maps.device, torch.float64)
-    if not (places[:, 2:] >= places[:, :2]).all():  # NaN too
-        raise ValueError("boxes hold NaN, x1 < x0 or y1 < y0; boxes are x0 y0 x1 y1")
-
-    def covered(axis: int) -> Tensor:
-        """Share of each cell along an axis that lies between the edges of the box."""
-        cells = maps.shape[2 - axis]
-        steps = torch.arange(cells + 1, device=maps.device, dtype=torch.float64)
-        edges = steps * (size[axis] / cells)
-        start, end = places[:, axis, None], places[:, axis + 2, None]
-        inside = torch.minimum(edges[1:], end) - torch.maximum(edges[:-1], start)
-        return inside.clamp(min=0) * (cells / size[axis])
-
-    sums = torch.einsum("nhw,nh,nw->n", maps.double(), covered(1), covered(0))
-    return sums.to(maps.dtype)
+    cells = (maps.shape[1], maps.shape[2])
+    shares = share_of_cells(boxes.to(maps.device), cells, size)
+    return (maps.double() * shares).sum((1, 2)).to(maps.dtype)

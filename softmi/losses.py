@@ -7,6 +7,8 @@ and training trajectories are the same.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -289,13 +291,15 @@ class _LabelLosses(torch.autograd.Function):
         return losses, q
 
     @staticmethod
-    def setup_context(ctx, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]
+    ) -> None:
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(output[1], inputs[2])
 
     @staticmethod
     def backward(
-        ctx, by_losses: Tensor | None, by_q: Tensor | None
+        ctx: Any, by_losses: Tensor | None, by_q: Tensor | None
     ) -> tuple[Tensor | None, None, None]:
         q, targets = ctx.saved_tensors
         gradient = None
@@ -309,9 +313,9 @@ class _LabelLosses(torch.autograd.Function):
 
     @staticmethod
     def vmap(
-        info, in_dims, logits: Tensor, offset: Tensor, targets: Tensor
+        info: Any, in_dims: tuple[int | None, ...], logits: Tensor, offset: Tensor, targets: Tensor
     ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
-        def plain(logits, offset, targets):
+        def plain(logits: Tensor, offset: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
             log_q = torch.log_softmax(logits + offset, dim=1)
             return -log_q.gather(1, targets[:, None])[:, 0], log_q.exp()
 
@@ -341,7 +345,7 @@ def _reduce(losses: Tensor, reduction: str) -> Tensor:
 class _Loss(nn.Module):
     """A loss whose buffers follow the device but not a cast to half precision."""
 
-    def _apply(self, fn, recurse: bool = True):
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "_Loss":
         # .half() must not round log-priors to three digits (Apple's devices have no float64).
         own = {name: buffer for name, buffer in self._buffers.items() if buffer is not None}
         super()._apply(lambda t: t if any(t is b for b in own.values()) else fn(t), recurse)

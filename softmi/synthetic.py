@@ -576,8 +576,13 @@ class Rings(LabelledTask):
         folded = softplus(-2 / self.noise**2 * rho * self.radii)
         return -0.5 * ((rho - self.radii) / self.noise).square() + folded
 
-    def mutual_information(self) -> KnownMutualInformation:  # type: ignore[override]
-        r"""True :math:`I(X;Y) = I(\rho;Y)` in nats, by adaptive quadrature."""
+    def mutual_information(
+        self, *, samples: int = 1_000_000, seed: int = 0
+    ) -> KnownMutualInformation:
+        r"""True :math:`I(X;Y) = I(\rho;Y)` in nats, by adaptive quadrature.
+
+        `samples` and `seed` are those of other tasks, and not needed here.
+        """
         possible = self.prior > 0
         if int(possible.sum()) == 1:
             return KnownMutualInformation(0.0, 0.0, "exact")
@@ -660,7 +665,9 @@ class NoisyXor(LabelledTask):
             )
         return torch.stack([logsigmoid(total), logsigmoid(-total)], dim=1)
 
-    def mutual_information(self) -> KnownMutualInformation:  # type: ignore[override]
+    def mutual_information(
+        self, *, samples: int = 1_000_000, seed: int = 0
+    ) -> KnownMutualInformation:
         r"""True :math:`I(X;Y)` in nats, by quadrature in any number of dimensions.
 
         With :math:`P = \prod_j T_j`, :math:`T_j = \tanh(X_j / \sigma^2)`, the conditional entropy

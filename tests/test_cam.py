@@ -11,9 +11,10 @@ from softmi import (
     class_activation_map,
     contrast_weights,
     pointwise_mutual_information,
+    sum_in_boxes,
     window_sum,
 )
-from softmi.cam import sum_in_boxes
+from softmi.cam import share_of_cells
 
 CONTRASTS = ("none", "mean", "least", "rivals")
 
@@ -343,6 +344,29 @@ def test_bad_windows_are_refused_with_what_came_in(maps, window, pad, message):
 
 
 # --- The nats of a region ---------------------------------------------------------------------
+
+
+def test_shares_of_cells_are_areas():
+    boxes = torch.tensor([[0.0, 0.0, 16.0, 16.0], [4.0, 0.0, 6.0, 16.0], [3.0, 3.0, 5.0, 5.0]])
+    whole, band, square = share_of_cells(boxes, (4, 4), (16, 16))
+    assert (whole == 1).all()
+    assert torch.equal(band[0], torch.tensor([0, 0.5, 0, 0], dtype=torch.float64))
+    assert square[:2, :2].eq(1 / 16).all()
+    assert float(square.sum()) == 4 / 16
+
+
+@pytest.mark.parametrize(
+    ("boxes", "cells", "message"),
+    [
+        (torch.zeros(4), (3, 3), r"\(4,\)"),
+        (torch.zeros(1, 4), (0, 3), r"\(0, 3\)"),
+        (torch.tensor([[0, 2, 1, 1]]), (3, 3), "y1 < y0"),
+    ],
+)
+@pytest.mark.usefixtures("no_shape_checks")
+def test_shares_of_impossible_cells_are_refused(boxes, cells, message):
+    with pytest.raises(ValueError, match=message):
+        share_of_cells(boxes, cells, (9, 9))
 
 
 def test_sum_in_boxes_by_hand():

@@ -15,7 +15,6 @@ from softmi.wsol import (
     judge_v2,
     moved_boxes,
     place,
-    share_of_cells,
 )
 
 
@@ -145,15 +144,6 @@ def test_blur_of_a_constant_map_is_constant_and_fading_is_not():
 def test_an_unknown_geometry_is_named_in_the_error(geometry):
     with pytest.raises(ValueError, match="geometry must be"):
         place(torch.rand(1, 4, 4), geometry, 16)
-
-
-def test_shares_of_cells_are_areas():
-    boxes = torch.tensor([[0.0, 0.0, 16.0, 16.0], [4.0, 0.0, 6.0, 16.0], [3.0, 3.0, 5.0, 5.0]])
-    whole, band, square = share_of_cells(boxes, 4, 16)
-    assert (whole == 1).all()
-    assert torch.equal(band[0], torch.tensor([0.0, 0.5, 0.0, 0.0]))
-    assert square[:2, :2].eq(1 / 16).all()
-    assert float(square.sum()) == 4 / 16
 
 
 # --- Judging ----------------------------------------------------------------------------------

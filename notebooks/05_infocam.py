@@ -77,7 +77,7 @@ from softmi import (
 )
 from softmi.cam import share_of_cells
 from softmi.datasets import CUB, digit_scenes, multi_digit_scenes, sha256
-from softmi.features import extract_feature_maps
+from softmi.features import average_pool, extract_feature_maps
 from softmi.figures import colour, use_style
 from softmi.models import GAPNet, mobilenet_v2_features
 from softmi.results import (
@@ -626,9 +626,8 @@ def load_birds():
     """Feature maps of CUB with the division of its train images; maps are computed once."""
     cub, backbone = CUB(), mobilenet_v2_features()
     data = sha256(cub.path) if cub.path.is_file() else str(len(cub))
-    stored = extract_feature_maps(backbone, cub, f"CUB {data} 224", device=device, progress=True)
+    features = extract_feature_maps(backbone, cub, f"CUB {data} 224", device=device, progress=True)
     backbone.module.cpu()
-    features = torch.from_numpy(np.array(stored)).float()
     train = F.one_hot(cub.targets) * cub.is_train[:, None]
     held = cub.is_train & ((train.cumsum(0) * train).sum(1) % 5 == 0)
     return cub, backbone, data, features, held
@@ -636,13 +635,14 @@ def load_birds():
 
 def measure_birds(cub, module, features, held, seed):
     """Train the head of one seed and measure it."""
-    learn, pooled = cub.is_train & ~held, features.mean((2, 3))
+    learn, pooled = cub.is_train & ~held, average_pool(features)
     counts = cub.targets[learn].bincount()
     assert cub.classes != 50 or counts.min() == counts.max()  # then softmax is PC-softmax
     head, first, _ = head_of(pooled[learn], cub.targets[learn], "softmax", seed)
     seen = held | ~cub.is_train
     logits, targets = predict_logits(head, pooled[seen]), cub.targets[seen]
-    found = contrast_maps(features[seen], head.weight, targets, logits)
+    index = seen.nonzero()[:, 0]
+    found = contrast_maps(features, head.weight, targets, logits, index=index)
     task = Task(found, logits, targets, cub.boxes[seen], held[seen], cub.size)
     adam, *_ = head_of(pooled[learn], cub.targets[learn], "softmax_adam", seed)
     record = measure(task, everything=seed == seeds[0]) | describe(task, head, first)

@@ -69,7 +69,7 @@ from softmi import boxes as boxes_module
 from softmi import cam as cam_module
 from softmi.cam import share_of_cells
 from softmi.datasets import CUB, TinyImageNet, digit_scenes, first_per_class, misread_boxes
-from softmi.features import extract_feature_maps
+from softmi.features import average_pool, extract_feature_maps
 from softmi.figures import colour, use_style
 from softmi.models import GAPNet, mobilenet_v2_features, squeezenet1_1_features
 from softmi.results import (
@@ -252,9 +252,7 @@ def source_of(data, backbone):
     else:
         load = {"CUB-50": load_birds, "Tiny-ImageNet": load_tiny}[data]
         features, targets, boxes, learn, held, test, size, checksums = load(backbone)
-    pooled = torch.cat([torch.as_tensor(np.asarray(features[i : i + 500])).float().mean((2, 3))
-                        for i in range(0, len(targets), 500)])  # fmt: skip
-    return {"features": features, "pooled": pooled, "targets": targets, "boxes": boxes,
+    return {"features": features, "pooled": average_pool(features), "targets": targets, "boxes": boxes,
             "learn": learn, "held": held, "test": test, "size": size, "checksums": checksums}  # fmt: skip
 
 

@@ -91,6 +91,23 @@ def extract_feature_maps(
     return _load(path, images)
 
 
+def average_pool(
+    feature_maps: Float[Tensor, "images channels height width"]
+    | Float[np.ndarray, "images channels height width"],
+    *,
+    batch_size: int = 256,
+) -> Float[Tensor, "images channels"]:
+    """Mean of each channel over the cells, float32, read batch by batch.
+
+    Args:
+        feature_maps: A tensor or a memory-mapped array, also in half precision.
+        batch_size: Images at a time.
+
+    """
+    parts = (feature_maps[i : i + batch_size] for i in range(0, len(feature_maps), batch_size))
+    return torch.cat([torch.as_tensor(np.array(part)).float().mean((2, 3)) for part in parts])
+
+
 def _half(maps: Tensor, images: int, shape: tuple[int, ...]) -> Tensor:
     if maps.ndim != 4 or maps.shape != (images, *shape):
         raise ValueError(

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from softmi.features import cache_root, extract_feature_maps
+from softmi.features import average_pool, cache_root, extract_feature_maps
 from softmi.models import Backbone
 
 
@@ -213,3 +213,11 @@ def test_cache_lies_where_softmi_cache_says(cache, monkeypatch):
 def test_progress_bar_can_be_shown(capsys):
     extract_feature_maps(Backbone(Doubles(), "w", "c"), images(), "key", progress=True)
     assert "feature maps" in capsys.readouterr().err
+
+
+def test_pooled_maps_are_means_over_cells_whatever_holds_them():
+    maps = torch.randn(7, 3, 2, 5, generator=torch.Generator().manual_seed(0)).half()
+    expected = maps.float().flatten(2).mean(2)
+    for held in (maps, maps.numpy()):
+        found = average_pool(held, batch_size=3)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)

@@ -104,8 +104,12 @@ def average_pool(
         batch_size: Images at a time.
 
     """
-    parts = (feature_maps[i : i + batch_size] for i in range(0, len(feature_maps), batch_size))
-    return torch.cat([torch.as_tensor(np.array(part)).float().mean((2, 3)) for part in parts])
+    pooled = []
+    for start in range(0, len(feature_maps), batch_size):
+        part = feature_maps[start : start + batch_size]
+        held = part if isinstance(part, Tensor) else torch.from_numpy(np.array(part))
+        pooled.append(held.float().mean((2, 3)))
+    return torch.cat(pooled)
 
 
 def _half(maps: Tensor, images: int, shape: tuple[int, ...]) -> Tensor:

@@ -14,6 +14,7 @@ export JUPYTER_PLATFORM_DIRS = 1
 export PYDEVD_DISABLE_FILE_VALIDATION = 1
 
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 .PHONY: help env book test test-all notebooks full claims pdf bench lint serve clean lock
 
 help: ## this list
@@ -38,12 +39,25 @@ $(ENV)/.softmi-ready: requirements.lock pyproject.toml
 
 book: $(READY) ## run the notebooks that are out of date, then build the book
 	$(PY) -m tools.run_notebooks --jobs $(JOBS)
-	$(PY) -m tools.build_pages
-	@$(PY) -c 'import jupyter_book as b; b.__version__.startswith("1.") or exit("needs Jupyter Book 1")'
-	@rm -f _build/html/index.html
-	$(BOOK) build . --all -n -W --keep-going
-	@test -s _build/html/index.html || { echo "The build left no _build/html/index.html"; exit 1; }
+	@$(MAKE) --no-print-directory _build/html/index.html
 	@echo "Book: $(CURDIR)/_build/html/index.html"
+
+CODE = $(wildcard softmi/*.py tools/*.py)
+
+book/_generated/.made: $(CODE) claims.yml CITATION.cff _config.yml book/references.bib \
+		$(wildcard results/*.json notebooks/*.py)
+	$(PY) -m tools.build_pages
+	@touch $@
+
+# The last file that a build leaves, so there is none after a build that failed. Sphinx reads only
+# what changed, unless that is what all pages depend on; without .buildinfo it writes all pages, so
+# that titles in the contents are the new ones and a link into nothing is found wherever it is.
+_build/html/index.html: $(READY) book/_generated/.made _config.yml _toc.yml $(CODE) \
+		$(wildcard book/*.* book/_static/* book/_templates/* notebooks/*.ipynb)
+	@$(PY) -c 'import jupyter_book as b; b.__version__.startswith("1.") or exit("needs Jupyter Book 1")'
+	@rm -f $@ $(@D)/.buildinfo
+	$(BOOK) build . $(if $(filter $(READY) _config.yml _toc.yml tools/% book/_templates/%,$?),--all) -n -W --keep-going
+	@test -s $@ || { echo "The build left no $@"; exit 1; }
 
 test: $(READY) ## check everything: library, claims, notebooks and their outputs
 	$(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder -rs -m "not minutes"

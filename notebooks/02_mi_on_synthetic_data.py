@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Does a trained classifier measure mutual information where the truth is known?
 #
-# Yes: trained until it converges, the authors' small network reads the exact value on all eight of their tasks, and plain softmax does so as well as {term}`PC-softmax`.
-# The constant has to be the {term}`entropy` of the labels: with the logarithm of their number, as in the authors' code, the reading on skewed classes lies above the truth.
-# The networks that the authors released fall well short of the truth, and in higher dimensions the wrong constant hides it.
+# Yes: trained until it converges, the authors' small network reads the exact value on all eight of their tasks, with an error of 0.0028 ± 0.0004 nats where it is largest, and plain softmax does so as well as {term}`PC-softmax`.
+# The constant has to be the {term}`entropy` of the labels: with the logarithm of their number, as in the authors' code, the reading on skewed classes lies 0.119 nats above the truth.
+# The networks that the authors released fall well short of the truth, at worst by 0.1471 nats (95 % interval 0.1465 to 0.1476), and in higher dimensions the wrong constant hides it.
 
 # %% tags=["remove-cell"]
 import hashlib

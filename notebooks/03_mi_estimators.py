@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Which estimate of mutual information with a label can be trusted?
 #
-# A classifier's, if it is scored on samples that it has not seen and {term}`calibrated <calibration>`: at 20 and 100 dimensions it is nearer to the truth than nearest neighbours, MINE and its kin, and one logistic regression.
+# A classifier's, if it is scored on samples that it has not seen and {term}`calibrated <calibration>`: at 20 and 100 dimensions it is nearer to the truth than nearest neighbours, MINE and its kin, and one logistic regression, by 0.006 nats of mean error at the least.
 # It reads too low, never too high but for sampling error, by what its classifiers have not yet learnt.
-# That gap shrinks in proportion to one over the number of samples, or nearly, so that training on half of the data tells how large it is; with it removed, most of the error is gone on tasks that the classifiers suit, though not on images.
+# That gap shrinks in proportion to one over the number of samples, or nearly, so that training on half of the data tells how large it is; with it removed, most of the error is gone on tasks that the classifiers suit (in those dimensions 11 % of the best rival's is left), though not on images (0.27 ± 0.02 nats are missing on MNIST).
 
 # %% tags=["remove-cell"]
 import json

@@ -9,8 +9,8 @@
 # %% [markdown]
 # # Does PC-softmax help when classes are imbalanced?
 #
-# It gives the rare classes their due and takes it from the common ones: the {term}`mean accuracy over classes <class mean>` rises, and the accuracy where classes stay as unequal as in training falls.
-# Subtracting the log-prior from an ordinary network after training does the same without retraining: at ten to one, what counts is the rule that one decides by, not the loss that one trains with.
+# It gives the rare classes their due and takes it from the common ones: the {term}`mean accuracy over classes <class mean>` rises by 0.97 points (95 % interval 0.64 to 1.31), and the accuracy where classes stay as unequal as in training falls by 0.63 points (0.38 to 0.88).
+# Subtracting the log-prior from an ordinary network after training does the same without retraining, to 0.02 points (−0.05 to 0.10): at ten to one, what counts is the rule that one decides by, not the loss that one trains with.
 # The loss itself is the {term}`balanced softmax`, and the {term}`logit-adjusted loss <logit adjustment>` with $\tau = 1$, of the year after, up to a constant.
 
 # %% tags=["parameters"]

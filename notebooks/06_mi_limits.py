@@ -13,9 +13,9 @@
 # %% [markdown]
 # # What can no estimate of mutual information do?
 #
-# It cannot exceed the {term}`entropy` of the label, it cannot tell learning by heart from information on the points that it was fitted on, and it cannot be large and certain from few samples.
-# Where rivals swing exponentially a classifier does not, for it sums over all labels; its own weak spots are over-confidence, which one temperature mostly repairs, and labels with more classes than can be counted.
-# A published dismissal of {term}`PC-softmax` does not hold for the method: rebuilt without the defects of the published code, it reads like any other classifier.
+# It cannot exceed the {term}`entropy` of the label, it cannot tell learning by heart from information on the points that it was fitted on (1.54 ± 0.02 nats in labels that mean nothing; cross-fitted, 0.000), and it cannot be large and certain from few samples.
+# Where rivals swing exponentially a classifier does not, for it sums over all labels; its own weak spots are over-confidence, which one temperature mostly repairs (0.47 of 0.58 nats lost), and labels with more classes than can be counted.
+# A published dismissal of {term}`PC-softmax` does not hold for the method: rebuilt without the defects of the published code, which add 0.33 nats (95 % interval 0.29 to 0.38) to its error on a long tail, it reads like any other classifier.
 
 # %% tags=["remove-cell"]
 import hashlib

@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Which loss should one train with on a long tail?
 #
-# {term}`PC-softmax`, on the longest tail: on CIFAR-10-LT it has the highest {term}`class mean` of five losses under one recipe, ahead even of subtracting the log-prior from plain softmax afterwards.
-# Where the tail is short that correction does as well, and on MNIST class weights and LDAM-DRW do.
-# What it gives to rare classes it takes from common ones; but its {term}`logits <logit>`, like those of plain softmax, carry a known {term}`prior` and can be moved to any test by adding a term, which those of {term}`focal loss` and margins cannot.
+# {term}`PC-softmax`, on the longest tail: on CIFAR-10-LT it has the highest {term}`class mean` of five losses under one recipe, 50.5 ± 0.5 %, ahead even of subtracting the log-prior from plain softmax afterwards, by 2.4 points (95 % interval 1.4 to 3.4).
+# Where the tail is short that correction does as well (0.0 points apart on MNIST, −0.1 to 0.2), and on MNIST class weights and LDAM-DRW do.
+# What it gives to rare classes it takes from common ones (17.2 points, 14.0 to 20.4, under the class shares of training); but its {term}`logits <logit>`, like those of plain softmax, carry a known {term}`prior` and can be moved to any test by adding a term, which those of {term}`focal loss` and margins cannot.
 
 # %% tags=["parameters"]
 profile = "smoke"

@@ -1,12 +1,16 @@
 """The prose pages say what the files say: scoreboard, cost, citation, addresses, typed numbers."""
 
+import copy
 import csv
 import io
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 
+import jupytext
 import pytest
 import yaml
 from prose import as_shown
@@ -228,54 +232,148 @@ UNITS = (
     r"nats?|bits?|%|per cent|points?|s|seconds?|min|minutes?|h|hours?|MB|GB|epochs?|seeds?|cores?|"
     r"pictures?|images?|digits?"
 )
-NUMBER = rf"(?:\d[\d.,]*[\s-]?|\b(?:{'|'.join(WORDS)}|hundred|thousand|half an|an(?= hour))[\s-])"
-MEASURED = re.compile(rf"{NUMBER}(?:{UNITS})(?![\w-])", re.IGNORECASE)
+AMOUNT = rf"(?:\d[\d.,]*[\s-]?|\b(?:{'|'.join(WORDS)}|hundred|thousand|half an|an(?= hour))[\s-])"
+MEASURED = re.compile(rf"{AMOUNT}(?:{UNITS})(?![\w-])", re.IGNORECASE)
+NUMERAL = re.compile(r"(?<![\w.-])-?\d+(?:[.,]\d+)*(?!\w)")  # not the 10 of CIFAR-10
 
 
+def plain(text: str) -> str:
+    """Markdown as it is compared: on one line, roles as shown, without code and set formulas.
+
+    The level of the intervals goes, too: it is that of `softmi.results` everywhere.
+    """
+    text = re.sub(r"\$\$.*?\$\$", " ", as_shown(text), flags=re.DOTALL)
+    text = re.sub(r"\$(-?\d[\d.,]*)\$", r"\1", text)  # a number alone is no formula
+    text = re.sub(r"`[^`\n]*`", "`code`", text).replace("\N{MINUS SIGN}", "-")
+    return " ".join(text.split()).replace("95 % interval", "interval")
+
+
+@cache
 def prose(name: str) -> str:
     """A page without what is generated, and of its code the comments alone."""
 
     def comments(fence: re.Match[str]) -> str:
         return "\n".join(re.findall(r"#+ (.*)", fence.group()))
 
+    if name.endswith(".py"):
+        return plain("\n\n".join(text_cells(name)))
     text = (ROOT / name).read_text()
     text = re.sub(r"<!-- results.*?<!-- end of results -->", "", text, flags=re.DOTALL)
-    text = re.sub(r"^```.*?^```", comments, text, flags=re.DOTALL | re.MULTILINE)
-    return re.sub(r"`[^`\n]*`", "`code`", as_shown(text))
+    return plain(re.sub(r"^```.*?^```", comments, text, flags=re.DOTALL | re.MULTILINE))
 
 
-PAGES = ["README.md", *(f"book/{page.name}" for page in sorted(BOOK.glob("*.md")))]
+@cache
+def text_cells(name: str) -> list[str]:
+    """The Markdown cells of a chapter; the first is its title with the answer."""
+    cells = jupytext.read(ROOT / name).cells
+    return [cell.source for cell in cells if cell.cell_type == "markdown"]
+
+
+def opening(name: str) -> str:
+    """The answer under the title of a chapter, without formulas."""
+    return re.sub(r"\$[^$]*\$", " ", plain(text_cells(name)[0]))
+
+
+CHAPTERS = sorted(f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("[0-9]*.py"))
+PAGES = ["README.md", *(f"book/{page.name}" for page in sorted(BOOK.glob("*.md"))), *CHAPTERS]
+
+
+def unlisted(text: str, pattern: re.Pattern[str], listed: list[str]) -> list[str]:
+    """Numbers that no listed text covers, each with what stands around it."""
+    covered = [
+        found.span() for entry in listed for found in re.finditer(re.escape(plain(entry)), text)
+    ]
+    return [
+        text[max(0, found.start() - 40) : found.end() + 40]
+        for found in pattern.finditer(text)
+        if not any(a <= found.start() and found.end() <= b for a, b in covered)
+    ]
+
+
+def listed_for(name: str) -> list[str]:
+    return [entry["text"] for entry in NUMBERS if entry["page"] == name]
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_number_with_a_unit_is_listed_with_its_source(name):
-    text = prose(name)
-    listed = [entry["text"] for entry in NUMBERS if entry["page"] == name]
-    for found in MEASURED.finditer(text):
-        around = " ".join(text[max(0, found.start() - 80) : found.end() + 80].split())
-        number = " ".join(found.group().split())
-        assert any(number in entry and entry in around for entry in listed), (
-            f"{name}: {found.group()!r} in {around!r} is typed by hand: generate it, or list it "
-            "in book/prose_numbers.yml with the result that it comes from"
-        )
+    assert not unlisted(prose(name), MEASURED, listed_for(name)), (
+        f"{name}: typed by hand: generate it, or list it in book/prose_numbers.yml with the "
+        "result that it comes from"
+    )
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_every_opening_has_a_number_and_lists_each(name):
+    """The answer comes with its number, and there even one without a unit has its source."""
+    assert not unlisted(opening(name), NUMERAL, listed_for(name)), (
+        f"{name}: list it in book/prose_numbers.yml with the result that it comes from"
+    )
+    measured = [e for e in NUMBERS if e["page"] == name and "result" in e]
+    assert any(plain(entry["text"]) in opening(name) for entry in measured), (
+        f"{name}: the answer under the title states no number of the result file"
+    )
+
+
+def said(entry: dict) -> list[str]:
+    """The numbers of a listed text, or else those that it writes as words."""
+    text = plain(entry["text"])
+    words = re.findall(rf"\b(?:{'|'.join(WORDS)})\b", text.lower())
+    return NUMERAL.findall(text) or [str(WORDS.index(word)) for word in words]
+
+
+def computed(entry: dict, load: Callable[[str], dict] = load_result) -> list[str]:
+    """The same numbers from the result: one, or the `keys` of a statistic in their order."""
+    name, path = entry["result"].split(":")
+    value, factor, digits = at(load(name), path), entry.get("factor", 1), entry.get("digits", 0)
+    if "keys" in entry:  # the spread has no sign
+        values = [value[k] * (abs(factor) if k == "sd" else factor) for k in entry["keys"]]
+    else:
+        values = [factor * (len(value) if isinstance(value, list) else value)]
+    values = [round(value, digits) + 0.0 for value in values]  # no -0
+    return [f"{value:,.{digits}f}" for value in values]
 
 
 @pytest.mark.parametrize("entry", NUMBERS, ids=lambda e: e["text"])
 def test_listed_number_is_in_its_page_and_in_its_result(entry):
-    page = " ".join(prose(entry["page"]).split())
-    assert entry["text"] in page, f"{entry['page']} no longer says {entry['text']!r}"
+    assert plain(entry["text"]) in prose(entry["page"]), (
+        f"{entry['page']} no longer says {entry['text']!r}"
+    )
     if "result" not in entry:
         assert entry["why"], f"{entry['text']!r}: say why no result stands behind it"
         return
-    name, path = entry["result"].split(":")
-    value = at(load_result(name), path)
-    value = len(value) if isinstance(value, list) else value
-    value = round(entry.get("factor", 1) * value, entry.get("digits", 0))
-    shown = f"{value:.{entry.get('digits', 0)}f}"
-    word = WORDS[int(value)] if value == int(value) and 0 <= value < len(WORDS) else shown
-    assert re.search(rf"\b({re.escape(shown)}|{word})\b", entry["text"]), (
-        f"{entry['page']} says {entry['text']!r}, but {entry['result']} is {value}"
+    assert said(entry) == computed(entry), (
+        f"{entry['page']} says {entry['text']!r}, but {entry['result']} is {computed(entry)}"
     )
+
+
+@pytest.mark.parametrize("entry", [e for e in NUMBERS if "result" in e], ids=lambda e: e["text"])
+def test_another_result_or_another_number_is_noticed(entry):
+    """Moved by 1.5 of the last digit shown in a copy of the file, or another in the sentence."""
+    name, path = entry["result"].split(":")
+    *parents, last = path.split(".")
+    for key in entry.get("keys", [None]):
+        record = copy.deepcopy(load_result(name))
+        node = at(record, ".".join(parents)) if parents else record
+        node, place = (node, last) if key is None else (node[last], key)
+        step = 1.5 * 10 ** -entry.get("digits", 0) / abs(entry.get("factor", 1))
+        if isinstance(node[place], list):
+            node[place].append(0)
+        else:
+            node[place] += step
+        assert said(entry) != computed(entry, lambda _, record=record: record)
+    text, number = plain(entry["text"]), said(entry)[-1]
+    shown = number if number in text else WORDS[int(number)]
+    other = re.sub(re.escape(shown), "99", text, flags=re.IGNORECASE)
+    assert said(entry | {"text": other}) != computed(entry)
+    if MEASURED.search(other):
+        page = prose(entry["page"]).replace(text, other)
+        assert unlisted(page, MEASURED, listed_for(entry["page"]))
+
+
+def test_a_number_added_to_an_opening_is_noticed():
+    for name in CHAPTERS:
+        text = f"{opening(name)} It was 12.34 in Table 5."
+        assert len(unlisted(text, NUMERAL, listed_for(name))) == 2
 
 
 # --- Check it yourself ------------------------------------------------------------------------

@@ -152,6 +152,16 @@ def test_every_figure_has_a_text_in_its_place(pair):
 
 
 @each_pair
+def test_the_headline_figure_comes_in_light_and_dark(pair):
+    cells = code_cells(pair.read_source())
+    images = [cell.metadata.get("mystnb", {}).get("image", {}) for cell in cells]
+    drawn = [(image["classes"], image["alt"]) for image in images if "classes" in image]
+    classes, texts = [c for c, _ in drawn], {alt for _, alt in drawn}
+    paired = classes == ["only-light", "only-dark"] and len(texts) == 1
+    require(paired, f"{pair.slug}: not one pair of light and dark with one alt text: {drawn}")
+
+
+@each_pair
 def test_cells_are_plain_python(pair):
     # A cell that starts with a magic passes under nbval whatever follows it.
     for cell in code_cells(pair.read_source()):

@@ -254,8 +254,8 @@ steps = np.arange(1, settings["steps"] + 1)
 curves["softmax + log M"] = [b + over_count for b in curves["softmax + H(Y)"]]
 
 
-def draw():
-    figure, axes = plt.subplots()
+def draw_headline():
+    _, axes = plt.subplots()
     axes.axhline(truth, color=colour("truth"), linestyle="--", linewidth=1)
     label_line(axes, 1, 1.04 * truth, "truth", "true I(X;Y)")
     for method, style in (("softmax + H(Y)", "-"), ("PC-softmax", "--"), ("softmax + log M", "-")):
@@ -268,11 +268,11 @@ def draw():
     plt.show()
 
 
-draw()
+draw_headline()
 
 # %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Three curves against training steps. Softmax with H(Y) and PC-softmax rise from below to the dashed line of the true mutual information and stay under it; softmax with log M lies above softmax with H(Y) throughout and ends above the line."}}
 with dark_style():
-    draw()
+    draw_headline()
 
 # %% [markdown]
 # ## The full result

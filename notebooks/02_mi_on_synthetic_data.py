@@ -734,8 +734,8 @@ truth = [full["tasks"][f"imbalanced_d{d}"]["truth"] for d in DIMS]
 ceiling = full["tasks"]["imbalanced_d1"]["label_entropy"]
 
 
-def draw():
-    figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.7), sharey=True)
+def draw_headline():
+    _, panels = plt.subplots(1, 2, figsize=(7.2, 3.7), sharey=True)
     for axes, table, title in (
         (panels[0], full["tasks"], "Trained to convergence"),
         (panels[1], full["released"], "As released by the authors"),
@@ -758,11 +758,11 @@ def draw():
     plt.show()
 
 
-draw()
+draw_headline()
 
 # %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Two panels of mutual information against the number of dimensions, imbalanced tasks. Left, networks trained here: PC-softmax and softmax with H(Y) lie on the line of the truth; softmax with log M lies above it in every dimension, and above the ceiling H(Y) in five and ten. Right, the released networks: PC-softmax and softmax with H(Y) lie below the truth, further below in higher dimensions; softmax with log M is above it in one and two dimensions and below it in five and ten."}}
 with dark_style():
-    draw()
+    draw_headline()
 
 # %% [markdown]
 # The standard deviation over seeds is smaller than the symbols.

@@ -642,8 +642,8 @@ display(Markdown(markdown_table(header, rows)))
 drawn = ["softmi", "extrapolated", "nearest neighbours", "logistic regression", "MINE", "InfoNCE"]
 
 
-def draw():
-    figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.8), sharey=True)
+def draw_headline():
+    _, panels = plt.subplots(1, 2, figsize=(7.2, 3.8), sharey=True)
     for axes, kind in zip(panels, ("balanced", "long_tailed"), strict=True):
         axes.axhline(0, color=colour("truth"), linewidth=1)
         for method in drawn:
@@ -660,11 +660,11 @@ def draw():
     plt.show()
 
 
-draw()
+draw_headline()
 
 # %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Two panels, balanced and long-tailed classes: error in nats against the number of dimensions, 1 to 100. The extrapolated estimate stays on the zero line and the cross-fitted classifier just below it in all dimensions. InfoNCE, logistic regression, MINE and nearest neighbours fall ever further below with the dimension, nearest neighbours furthest."}}
 with dark_style():
-    draw()
+    draw_headline()
 
 # %% [markdown]
 # How large is the error of a single run, on average?

@@ -678,7 +678,7 @@ shown = [
 ]
 
 
-def draw():
+def draw_headline():
     figure, panels = plt.subplots(1, 4, figsize=(7.2, 3.6), sharey=True)
     for axes, (test, measure, title) in zip(panels, shown, strict=True):
         found = full[test]["accuracy"]
@@ -696,11 +696,11 @@ def draw():
     plt.show()
 
 
-draw()
+draw_headline()
 
 # %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Four panels of accuracy for softmax, PC-softmax and post-hoc correction, one line a seed. From softmax to PC-softmax the micro accuracy on the authors' test falls, the class mean there and the micro accuracy on the official test rise, and the accuracy at the training prior falls for every seed. PC-softmax and post-hoc are level."}}
 with dark_style():
-    draw()
+    draw_headline()
 
 # %% [markdown]
 # Differences seed by seed, in points of accuracy, with Student's 95 % interval.

@@ -888,8 +888,8 @@ INK = {"cam": "CAM", "infocam": "infoCAM", "infocam_plus": "infoCAM+", "rivals_1
 main = list(full["grid"]["cam"])
 
 
-def draw():
-    figure, axes = plt.subplots(figsize=(7.2, 3.8))
+def draw_headline():
+    _, axes = plt.subplots(figsize=(7.2, 3.8))
     for x, geometry in enumerate(main):
         for shift, name in zip(np.linspace(-0.3, 0.3, 5), CONTRASTS, strict=True):
             cell = full["grid"][name][geometry]["gt_known"]
@@ -910,11 +910,11 @@ def draw():
     plt.show()
 
 
-draw()
+draw_headline()
 
 # %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "GT-known accuracy of five maps in three geometries, with intervals. Without a window all maps lie far below the line of the best centred box; CAM and infoCAM coincide and infoCAM+ is slightly higher. With the padded window CAM, infoCAM and infoCAM+ come close to the line; shrunk only they reach it, and infoCAM+ passes it. Rivals stay far below throughout."}}
 with dark_style():
-    draw()
+    draw_headline()
 
 # %% [markdown]
 # What the geometry does is plain from averages over all test images: where the true boxes lie, and where CAM is bright.

@@ -644,8 +644,8 @@ symbols = certified["symbols"]
 classes = [int(m) for m in symbols]
 
 
-def draw():
-    figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.8))
+def draw_headline():
+    _, panels = plt.subplots(1, 2, figsize=(7.2, 3.8))
     for task in certified["tasks"].values():
         panels[0].axhline(task["truth"], color=colour("truth"), linestyle=":", linewidth=1)
         panels[0].plot(certified["sizes"], task["counted"], "s-", color=colour("softmax + H(Y)"), markersize=4)
@@ -667,11 +667,11 @@ def draw():
     plt.show()
 
 
-draw()
+draw_headline()
 
 # %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Two panels. Left, certified lower bound against the number of samples for three tasks: each curve starts below zero, crosses it, later for tasks with less information, and approaches its own line of the truth from below. Right, certified bound against the number of classes for labels that are read without error, 1,000 samples: with the prior known it follows the truth; with the prior counted from the labels it bends and stays below the logarithm of the number of samples."}}
 with dark_style():
-    draw()
+    draw_headline()
 
 # %% tags=["remove-input", "nbval-check-output"]
 rows = [

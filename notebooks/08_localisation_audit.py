@@ -688,7 +688,7 @@ INK = {"infocam": "infoCAM", "infocam_plus": "infoCAM+", "rivals_1": "rivals", "
 places = [(d, b) for d, by in full.items() for b in by]
 
 
-def draw():
+def draw_headline():
     figure, panels = plt.subplots(1, 4, figsize=(7.2, 3.2), sharey=True, sharex=True)
     for ax, name in zip(panels, list(CONTRASTS)[1:], strict=True):
         for y, (data, network) in enumerate(places):
@@ -706,11 +706,11 @@ def draw():
     plt.show()
 
 
-draw()
+draw_headline()
 
 # %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "GT-known of four contrasts minus that of CAM, for two data sets, two networks and four heads, with intervals. infoCAM is at zero for the three heads trained by SGD and clearly above for the one trained by Adam. infoCAM+ is like it, and above zero on CUB-50 with SqueezeNet. Rivals are below zero, far below on CUB-50."}}
 with dark_style():
-    draw()
+    draw_headline()
 
 # %% [markdown]
 # The four marks of a row are the four heads: softmax with SGD, softmax with Adam, softmax and PC-softmax on skewed classes.

@@ -33,7 +33,7 @@ from softmi import (
     pc_softmax,
     pointwise_mutual_information,
 )
-from softmi.figures import colour, label_line, use_style
+from softmi.figures import colour, dark_style, label_line, use_style
 from softmi.results import claims_table, format_number, load_result, markdown_table, save_result
 
 use_style()
@@ -249,20 +249,30 @@ for bounds in curves.values():
     assert max(bounds) <= truth + 1e-12  # a lower bound at every step
     assert truth - bounds[-1] < 0.05 * truth
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three curves against training steps. Softmax with H(Y) and PC-softmax rise from below to the dashed line of the true mutual information and stay under it; softmax with log M lies above softmax with H(Y) throughout and ends above the line."}}
-figure, axes = plt.subplots()
+# %% tags=["hide-input"] mystnb={"image": {"classes": "only-light", "alt": "Three curves against training steps. Softmax with H(Y) and PC-softmax rise from below to the dashed line of the true mutual information and stay under it; softmax with log M lies above softmax with H(Y) throughout and ends above the line."}}
 steps = np.arange(1, settings["steps"] + 1)
 curves["softmax + log M"] = [b + over_count for b in curves["softmax + H(Y)"]]
-axes.axhline(truth, color=colour("truth"), linestyle="--", linewidth=1)
-label_line(axes, 1, 1.04 * truth, "truth", "true I(X;Y)")
-for method, style in (("softmax + H(Y)", "-"), ("PC-softmax", "--"), ("softmax + log M", "-")):
-    axes.plot(steps, curves[method], style, color=colour(method), linewidth=2)
-label_line(axes, steps[-1] / 8, 0.94 * curves["softmax + log M"][-1], "softmax + log M")
-label_line(axes, steps[-1] / 8, 0.90 * truth, "PC-softmax")
-label_line(axes, steps[-1] / 8, 0.79 * truth, "softmax + H(Y)")
-axes.set(xscale="log", xlabel="training step", ylabel="estimate (nats)", xlim=(1, steps[-1]))
-axes.set_title("Both valid bounds climb to the truth; the wrong constant overshoots it")
-plt.show()
+
+
+def draw_headline():
+    _, axes = plt.subplots()
+    axes.axhline(truth, color=colour("truth"), linestyle="--", linewidth=1)
+    label_line(axes, 1, 1.04 * truth, "truth", "true I(X;Y)")
+    for method, style in (("softmax + H(Y)", "-"), ("PC-softmax", "--"), ("softmax + log M", "-")):
+        axes.plot(steps, curves[method], style, color=colour(method), linewidth=2)
+    label_line(axes, steps[-1] / 8, 0.94 * curves["softmax + log M"][-1], "softmax + log M")
+    label_line(axes, steps[-1] / 8, 0.90 * truth, "PC-softmax")
+    label_line(axes, steps[-1] / 8, 0.79 * truth, "softmax + H(Y)")
+    axes.set(xscale="log", xlabel="training step", ylabel="estimate (nats)", xlim=(1, steps[-1]))
+    axes.set_title("Both valid bounds climb to the truth; the wrong constant overshoots it")
+    plt.show()
+
+
+draw_headline()
+
+# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Three curves against training steps. Softmax with H(Y) and PC-softmax rise from below to the dashed line of the true mutual information and stay under it; softmax with log M lies above softmax with H(Y) throughout and ends above the line."}}
+with dark_style():
+    draw_headline()
 
 # %% [markdown]
 # ## The full result

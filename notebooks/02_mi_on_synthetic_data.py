@@ -35,7 +35,7 @@ import softmi
 from softmi import GaussianClasses, PCSoftmaxLoss, entropy, fit, mutual_information
 from softmi import pc_cross_entropy
 from softmi.datasets import data_root, sha256
-from softmi.figures import colour, label_line, use_style
+from softmi.figures import colour, dark_style, label_line, use_style
 from softmi.models import MLP
 from softmi.results import (
     claims_table,
@@ -726,33 +726,43 @@ display(Markdown(markdown_table(header, rows)))
 # For balanced classes all three columns are one network and one number.
 # For imbalanced ones the last column is too high by $\log M - H(Y)$, as in equation {eq}`eq-over-count`, less a small shortfall.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of mutual information against the number of dimensions, imbalanced tasks. Left, networks trained here: PC-softmax and softmax with H(Y) lie on the line of the truth; softmax with log M lies above it in every dimension, and above the ceiling H(Y) in five and ten. Right, the released networks: PC-softmax and softmax with H(Y) lie below the truth, further below in higher dimensions; softmax with log M is above it in one and two dimensions and below it in five and ten."}}
+# %% tags=["hide-input"] mystnb={"image": {"classes": "only-light", "alt": "Two panels of mutual information against the number of dimensions, imbalanced tasks. Left, networks trained here: PC-softmax and softmax with H(Y) lie on the line of the truth; softmax with log M lies above it in every dimension, and above the ceiling H(Y) in five and ten. Right, the released networks: PC-softmax and softmax with H(Y) lie below the truth, further below in higher dimensions; softmax with log M is above it in one and two dimensions and below it in five and ten."}}
 METHODS = {"pc_softmax": ("PC-softmax", "o", -0.08), "softmax_entropy": ("softmax + H(Y)", "s", 0.08),
            "softmax_log_m": ("softmax + log M", "^", 0.0)}  # fmt: skip
 DIMS = (1, 2, 5, 10)
 truth = [full["tasks"][f"imbalanced_d{d}"]["truth"] for d in DIMS]
 ceiling = full["tasks"]["imbalanced_d1"]["label_entropy"]
-figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.7), sharey=True)
-for axes, table, title in (
-    (panels[0], full["tasks"], "Trained to convergence"),
-    (panels[1], full["released"], "As released by the authors"),
-):
-    axes.axhline(ceiling, color=colour("truth"), linestyle=":", linewidth=1)
-    axes.plot(range(4), truth, color=colour("truth"), linewidth=1.5)
-    for key, (method, marker, shift) in METHODS.items():
-        means = [table[f"imbalanced_d{d}"][key]["estimate"]["mean"] for d in DIMS]
-        axes.plot(np.arange(4) + shift, means, marker, color=colour(method), markersize=6.5)
-    axes.set(xticks=range(4), xticklabels=DIMS, xlabel="dimensions d", title=title, xlim=(-0.4, 3.5))
-panels[0].set(ylabel="I(X;Y) in nats, imbalanced", ylim=(0.9, 1.68))
-label_line(panels[0], -0.4, ceiling + 0.025, "truth", "ceiling H(Y)")
-label_line(panels[0], 1.4, 1.29, "truth", "truth")
-label_line(panels[0], -0.35, 1.43, "softmax + log M")
-label_line(panels[0], 1.45, 1.12, "PC-softmax")
-label_line(panels[0], 1.45, 1.06, "softmax + H(Y)")
-label_line(panels[1], 1.3, 1.13, "softmax + H(Y)")
-label_line(panels[1], 0.15, 0.94, "PC-softmax")
-label_line(panels[1], -0.35, 1.37, "softmax + log M")
-plt.show()
+
+
+def draw_headline():
+    _, panels = plt.subplots(1, 2, figsize=(7.2, 3.7), sharey=True)
+    for axes, table, title in (
+        (panels[0], full["tasks"], "Trained to convergence"),
+        (panels[1], full["released"], "As released by the authors"),
+    ):
+        axes.axhline(ceiling, color=colour("truth"), linestyle=":", linewidth=1)
+        axes.plot(range(4), truth, color=colour("truth"), linewidth=1.5)
+        for key, (method, marker, shift) in METHODS.items():
+            means = [table[f"imbalanced_d{d}"][key]["estimate"]["mean"] for d in DIMS]
+            axes.plot(np.arange(4) + shift, means, marker, color=colour(method), markersize=6.5)
+        axes.set(xticks=range(4), xticklabels=DIMS, xlabel="dimensions d", title=title, xlim=(-0.4, 3.5))
+    panels[0].set(ylabel="I(X;Y) in nats, imbalanced", ylim=(0.9, 1.68))
+    label_line(panels[0], -0.4, ceiling + 0.025, "truth", "ceiling H(Y)")
+    label_line(panels[0], 1.4, 1.29, "truth", "truth")
+    label_line(panels[0], -0.35, 1.43, "softmax + log M")
+    label_line(panels[0], 1.45, 1.12, "PC-softmax")
+    label_line(panels[0], 1.45, 1.06, "softmax + H(Y)")
+    label_line(panels[1], 1.3, 1.13, "softmax + H(Y)")
+    label_line(panels[1], 0.15, 0.94, "PC-softmax")
+    label_line(panels[1], -0.35, 1.37, "softmax + log M")
+    plt.show()
+
+
+draw_headline()
+
+# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Two panels of mutual information against the number of dimensions, imbalanced tasks. Left, networks trained here: PC-softmax and softmax with H(Y) lie on the line of the truth; softmax with log M lies above it in every dimension, and above the ceiling H(Y) in five and ten. Right, the released networks: PC-softmax and softmax with H(Y) lie below the truth, further below in higher dimensions; softmax with log M is above it in one and two dimensions and below it in five and ten."}}
+with dark_style():
+    draw_headline()
 
 # %% [markdown]
 # The standard deviation over seeds is smaller than the symbols.

@@ -38,7 +38,7 @@ import softmi
 from softmi import GaussianClasses, entropy, fit, mutual_information, pc_softmax
 from softmi.bounds import donsker_varadhan, infonce, nwj, smile
 from softmi.estimators import SoftmaxMutualInformation
-from softmi.figures import colour, label_line, use_style
+from softmi.figures import colour, dark_style, label_line, use_style
 from softmi.models import MLP
 from softmi.results import (
     claims_table,
@@ -638,30 +638,40 @@ assert certified["failure_rate"] <= 0.05
 assert certified["counted_minus_log_n"] < 0
 assert certified["tasks"]["much"]["share_at_largest"] > 0.9
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels. Left, certified lower bound against the number of samples for three tasks: each curve starts below zero, crosses it, later for tasks with less information, and approaches its own line of the truth from below. Right, certified bound against the number of classes for labels that are read without error, 1,000 samples: with the prior known it follows the truth; with the prior counted from the labels it bends and stays below the logarithm of the number of samples."}}
+# %% tags=["hide-input"] mystnb={"image": {"classes": "only-light", "alt": "Two panels. Left, certified lower bound against the number of samples for three tasks: each curve starts below zero, crosses it, later for tasks with less information, and approaches its own line of the truth from below. Right, certified bound against the number of classes for labels that are read without error, 1,000 samples: with the prior known it follows the truth; with the prior counted from the labels it bends and stays below the logarithm of the number of samples."}}
 certified = shown("certified")
-figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.8))
-for task in certified["tasks"].values():
-    panels[0].axhline(task["truth"], color=colour("truth"), linestyle=":", linewidth=1)
-    panels[0].plot(certified["sizes"], task["counted"], "s-", color=colour("softmax + H(Y)"), markersize=4)
-    panels[0].plot(certified["sizes"], task["known"], "o-", color=colour("PC-softmax"), markersize=4)
-    label_line(panels[0], 1.3e5, task["truth"] + 0.02, "truth", f"{task['truth']:.2f}")
-panels[0].axhline(0, color=colour("truth"), linewidth=1)
-panels[0].set(xscale="log", xlim=(25, 9e5), ylim=(-1.0, 1.6), xlabel="samples n", ylabel="certified bound, nats")
-label_line(panels[0], 30, 1.5, "PC-softmax", "● prior known")
-label_line(panels[0], 2_500, 1.5, "softmax + H(Y)", "■ prior counted")
 symbols = certified["symbols"]
 classes = [int(m) for m in symbols]
-for key, method, marker in (("truth", "truth", "-"), ("known", "PC-softmax", "o-"),
-                            ("counted", "softmax + H(Y)", "s-")):  # fmt: skip
-    panels[1].plot(classes, [v[key] for v in symbols.values()], marker, color=colour(method), markersize=4)
-panels[1].axhline(math.log(certified["symbol_samples"]), color=colour("truth"), linestyle=":", linewidth=1)
-label_line(panels[1], 2, math.log(certified["symbol_samples"]) + 0.35, "truth", "log n")
-label_line(panels[1], 20, 2.2, "truth", "truth: log M")
-panels[1].set(xscale="log", xlabel="classes M, n = 1,000 samples", ylim=(-1, 10))
-panels[0].set_title("Few classes: n decides")
-panels[1].set_title("Many classes: log n is the end")
-plt.show()
+
+
+def draw_headline():
+    _, panels = plt.subplots(1, 2, figsize=(7.2, 3.8))
+    for task in certified["tasks"].values():
+        panels[0].axhline(task["truth"], color=colour("truth"), linestyle=":", linewidth=1)
+        panels[0].plot(certified["sizes"], task["counted"], "s-", color=colour("softmax + H(Y)"), markersize=4)
+        panels[0].plot(certified["sizes"], task["known"], "o-", color=colour("PC-softmax"), markersize=4)
+        label_line(panels[0], 1.3e5, task["truth"] + 0.02, "truth", f"{task['truth']:.2f}")
+    panels[0].axhline(0, color=colour("truth"), linewidth=1)
+    panels[0].set(xscale="log", xlim=(25, 9e5), ylim=(-1.0, 1.6), xlabel="samples n", ylabel="certified bound, nats")
+    label_line(panels[0], 30, 1.5, "PC-softmax", "● prior known")
+    label_line(panels[0], 2_500, 1.5, "softmax + H(Y)", "■ prior counted")
+    for key, method, marker in (("truth", "truth", "-"), ("known", "PC-softmax", "o-"),
+                                ("counted", "softmax + H(Y)", "s-")):  # fmt: skip
+        panels[1].plot(classes, [v[key] for v in symbols.values()], marker, color=colour(method), markersize=4)
+    panels[1].axhline(math.log(certified["symbol_samples"]), color=colour("truth"), linestyle=":", linewidth=1)
+    label_line(panels[1], 2, math.log(certified["symbol_samples"]) + 0.35, "truth", "log n")
+    label_line(panels[1], 20, 2.2, "truth", "truth: log M")
+    panels[1].set(xscale="log", xlabel="classes M, n = 1,000 samples", ylim=(-1, 10))
+    panels[0].set_title("Few classes: n decides")
+    panels[1].set_title("Many classes: log n is the end")
+    plt.show()
+
+
+draw_headline()
+
+# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Two panels. Left, certified lower bound against the number of samples for three tasks: each curve starts below zero, crosses it, later for tasks with less information, and approaches its own line of the truth from below. Right, certified bound against the number of classes for labels that are read without error, 1,000 samples: with the prior known it follows the truth; with the prior counted from the labels it bends and stays below the logarithm of the number of samples."}}
+with dark_style():
+    draw_headline()
 
 # %% tags=["remove-input", "nbval-check-output"]
 rows = [

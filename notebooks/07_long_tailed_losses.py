@@ -80,7 +80,7 @@ from softmi.datasets import (
     sha256,
 )
 from softmi.features import extract_feature_maps
-from softmi.figures import colour, label_line, use_style
+from softmi.figures import colour, dark_style, label_line, use_style
 from softmi.longtail import LOSSES, RECIPES, carried_prior, train_network
 from softmi.metrics import group_accuracies
 from softmi.models import mobilenet_v2_features
@@ -756,9 +756,14 @@ def difference_table(found):
 
 each_test(difference_table)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels, class mean and accuracy at the training prior, with a row for each of six methods, a dot for each of five seeds and a bar for the mean, from the archived run on CIFAR-10-LT."}}
+# %% tags=["hide-input"] mystnb={"image": {"classes": "only-light", "alt": "Two panels, class mean and accuracy at the training prior, with a row for each of six methods, a dot for each of five seeds and a bar for the mean, from the archived run on CIFAR-10-LT."}}
 if "cifar10lt" in full:
     draw_methods(main, f"{where}: what each method gives and takes")
+
+# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Two panels, class mean and accuracy at the training prior, with a row for each of six methods, a dot for each of five seeds and a bar for the mean, from the archived run on CIFAR-10-LT."}}
+if "cifar10lt" in full:
+    with dark_style():
+        draw_methods(main, f"{where}: what each method gives and takes")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels against tau from 0 to 2.5, class mean and accuracy at the training prior, from the archived run on CIFAR-10-LT."}}
 if "cifar10lt" in full:

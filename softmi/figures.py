@@ -3,6 +3,8 @@
 Needs seaborn and matplotlib (the `book` extra).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -41,22 +43,49 @@ METHOD_COLOURS = {
     "logistic regression": _GREY,
 }
 
+# The dark page: the theme's ground and text, and each colour in its own hue, light enough there.
+DARK_GROUND, _DARK_TEXT, _DARK_LINES = "#121212", "#CED6DD", "#444444"
+_ON_DARK = {
+    "#444444": "#DDDDDD",
+    _BLUE: "#3D9BE0",
+    _ORANGE: "#F0B32E",
+    _GREEN: "#1FBF92",
+    _RED: "#EE6A1F",
+    _SKY: "#A3D9F7",
+    _PINK: "#EBA6CB",
+    _GREY: "#A0A0A0",
+    _YELLOW: "#D6C72E",
+    _WINE: "#CC5590",
+    _INDIGO: "#8C7BE8",
+}
+_DARK_STYLE = {
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "patch.edgecolor"), DARK_GROUND),
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "lines.color"), _DARK_TEXT
+    ),
+    **dict.fromkeys(("axes.edgecolor", "grid.color"), _DARK_LINES),
+}
+
 
 def colour(method: str) -> str:
-    """Colour of a method, the same in every figure of the book.
+    """Colour of a method in the style that is on, the same in every figure of the book.
 
     Raises:
         KeyError: A method without a colour; the message lists those that have one.
 
     """
     try:
-        return METHOD_COLOURS[method]
+        found = METHOD_COLOURS[method]
     except KeyError:
         raise KeyError(f"no colour for {method!r}; known: {sorted(METHOD_COLOURS)}") from None
+    return _ON_DARK[found] if plt.rcParams["figure.facecolor"] == DARK_GROUND else found
 
 
-def use_style() -> None:
-    """Set the book's style: white card, no frame, text of at least nine points at 720 pixels."""
+def use_style(*, dark: bool = False) -> None:
+    """Set the book's style: no frame, text of at least nine points at 720 pixels.
+
+    Figures stand on a white card, or, if `dark`, on the ground of the dark page.
+    """
     sns.set_theme(
         context="notebook",
         style="whitegrid",
@@ -72,8 +101,17 @@ def use_style() -> None:
             "axes.titlesize": 11,
             "legend.frameon": False,
             "svg.hashsalt": "softmi",  # the same figure gives the same file
-        },
+        }
+        | (_DARK_STYLE if dark else {}),
     )
+
+
+@contextmanager
+def dark_style() -> Iterator[None]:
+    """Draw in the dark style within the `with` block, and in what was set before after it."""
+    with plt.rc_context():
+        use_style(dark=True)
+        yield
 
 
 def label_line(axes: Axes, x: float, y: float, method: str, text: str | None = None) -> None:

@@ -1,5 +1,6 @@
 """The look of the figures: colours that can be told apart, files that stay the same."""
 
+import colorsys
 import itertools
 
 import numpy as np
@@ -10,11 +11,13 @@ pytest.importorskip("seaborn")
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib.colors import to_rgb  # noqa: E402
+from matplotlib.colors import to_hex, to_rgb  # noqa: E402
 
 from softmi.figures import (  # noqa: E402
+    DARK_GROUND,
     METHOD_COLOURS,
     colour,
+    dark_style,
     label_line,
     save_figure,
     use_style,
@@ -41,12 +44,61 @@ def luminance(c: str) -> float:
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
+def contrast(a: str, b: str) -> float:
+    """Contrast of two colours as WCAG 2 defines it, from 1 to 21."""
+    dark, light = sorted((luminance(a), luminance(b)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_contrast_is_that_of_wcag():
+    assert contrast("#000000", "#FFFFFF") == pytest.approx(21)
+    assert contrast("#777777", "#FFFFFF") == pytest.approx(4.48, abs=0.005)  # WebAIM's example
+
+
 @pytest.mark.parametrize("method", METHOD_COLOURS)
 def test_colours_stand_out_from_the_white_card(method):
-    contrast = 1.05 / (luminance(colour(method)) + 0.05)
-    assert contrast > 2  # a line, not text: no colour fades into white
+    assert contrast(colour(method), "#FFFFFF") > 2  # a line, not text: none fades into white
 
 
+@pytest.mark.parametrize("method", METHOD_COLOURS)
+def test_colours_can_be_read_on_the_dark_page(method):
+    with dark_style():
+        assert contrast(colour(method), DARK_GROUND) >= 4.5  # lines are labelled in their colour
+
+
+def test_text_and_marks_can_be_read_on_the_dark_page():
+    with dark_style():
+        for name in ("text.color", "axes.labelcolor", "xtick.color", "ytick.color"):
+            assert contrast(plt.rcParams[name], DARK_GROUND) >= 4.5
+        fig, axes = plt.subplots()
+        bars = axes.errorbar([0, 1], [0, 1], [0.1, 0.1], color=colour("CAM"))[2]
+        drawn = [fig.get_facecolor(), axes.get_facecolor()]
+        lines = [axes.plot([0, 1])[0].get_color(), *(b.get_color()[0] for b in bars)]
+    assert all(to_hex(ground) == DARK_GROUND for ground in drawn)
+    assert all(contrast(line, DARK_GROUND) >= 3 for line in lines)
+
+
+@pytest.mark.parametrize("method", METHOD_COLOURS)
+def test_a_method_has_the_same_hue_in_light_and_dark(method):
+    light = colour(method)
+    with dark_style():
+        dark = colour(method)
+    (before, _, depth), (after, _, _) = (colorsys.rgb_to_hls(*to_rgb(c)) for c in (light, dark))
+    assert light != dark
+    assert depth == 0 or abs(before - after) < 6 / 360  # greys have no hue
+
+
+def test_the_dark_style_ends_with_its_block():
+    use_style()
+    plt.rcParams["image.interpolation"] = "nearest"
+    before = dict(plt.rcParams)
+    with dark_style():
+        assert plt.rcParams["figure.facecolor"] == DARK_GROUND
+        assert plt.rcParams["image.interpolation"] == "nearest"  # what a chapter set for itself
+    assert dict(plt.rcParams) == before
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize(
     "together",
     [
@@ -56,7 +108,8 @@ def test_colours_stand_out_from_the_white_card(method):
     ],
     ids=["estimates", "losses", "maps"],
 )
-def test_methods_that_share_a_figure_have_different_colours(together):
+def test_methods_that_share_a_figure_have_different_colours(together, dark):
+    use_style(dark=dark)
     for a, b in itertools.combinations(together, 2):
         assert np.abs(np.subtract(to_rgb(colour(a)), to_rgb(colour(b)))).sum() > 0.25
 

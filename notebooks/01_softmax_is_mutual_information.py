@@ -206,6 +206,7 @@ assert torch.isclose(loss, -pmi[range(len(labels)), labels].mean(), rtol=1e-12)
 #
 # whatever the network, and can lift a "lower bound" above the truth.
 # Here it does so for the best possible classifier.
+# {ref}`A figure with a slider <try-prior>` shows by how much, as the classes get less even.
 
 # %%
 best = expectation(joint, posterior.log() - joint.prior.log())  # H(Y) - CE at the optimum

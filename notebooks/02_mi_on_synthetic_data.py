@@ -725,6 +725,7 @@ display(Markdown(markdown_table(header, rows)))
 # The first two readings agree with the truth, and with each other.
 # For balanced classes all three columns are one network and one number.
 # For imbalanced ones the last column is too high by $\log M - H(Y)$, as in equation {eq}`eq-over-count`, less a small shortfall.
+# {ref}`A figure with a slider <try-prior>` shows the three readings of this task, without a network, from even to very skewed classes.
 
 # %% tags=["hide-input"] mystnb={"image": {"classes": "only-light", "alt": "Two panels of mutual information against the number of dimensions, imbalanced tasks. Left, networks trained here: PC-softmax and softmax with H(Y) lie on the line of the truth; softmax with log M lies above it in every dimension, and above the ceiling H(Y) in five and ten. Right, the released networks: PC-softmax and softmax with H(Y) lie below the truth, further below in higher dimensions; softmax with log M is above it in one and two dimensions and below it in five and ten."}}
 METHODS = {"pc_softmax": ("PC-softmax", "o", -0.08), "softmax_entropy": ("softmax + H(Y)", "s", 0.08),

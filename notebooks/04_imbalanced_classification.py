@@ -570,6 +570,7 @@ assert standard_errors(values["prior_curve"]["softmax"]["gain"]) > 3
 #
 # where $p_\pi(x)$ are the pictures as mixed in training and $q(x)$ as mixed in the test.
 # It is no lower bound any more, and it can exceed the ceiling.
+# In {ref}`a figure with a slider <try-prior>` a classifier that was made for even classes meets classes that are not.
 
 
 # %%

@@ -31,7 +31,7 @@ display(Markdown(claims_table("05_infocam")))
 # %% [markdown]
 # ## The settings
 #
-# The full profile runs on the birds of CUB-50: classes 1 to 50 of CUB-200-2011, with a frozen MobileNetV2 and a linear head.
+# The full {term}`profile` runs on the birds of CUB-50: classes 1 to 50 of CUB-200-2011, with a frozen MobileNetV2 and a linear head.
 # The smoke profile, which ran to make this page, does the same on small scenes with one handwritten digit each, whose place is known.
 # The grid of window sizes, the metrics and every function below are shared by the two.
 
@@ -74,6 +74,7 @@ from softmi import (
     mutual_information,
     pointwise_mutual_information,
     sum_in_boxes,
+    window_sum,
 )
 from softmi.cam import share_of_cells
 from softmi.datasets import CUB, digit_scenes, multi_digit_scenes, sha256
@@ -119,26 +120,28 @@ started = time.perf_counter()
 # %% [markdown]
 # ## The idea in plain words
 #
-# Many image networks end in the same two steps: average each feature map over the picture, then take a weighted sum of the averages.
+# Many image networks end in the same two steps: average each {term}`feature map` over the picture, then take a weighted sum of the averages.
 # Both steps are linear, so they can be swapped: weight first, then average.
 # The score of a class is then an average over the cells of a small map, and the map shows *where* the score comes from.
-# That is the class activation map, CAM, of [Zhou et al. (2016)](https://arxiv.org/abs/1512.04150).
+# That is the {term}`class activation map`, {term}`CAM`, of [Zhou et al. (2016)](https://arxiv.org/abs/1512.04150).
 #
 # A score alone means nothing, though: only differences between the scores of classes do.
-# [Qin et al. (2019)](https://arxiv.org/abs/1911.10688) therefore look at the difference to other classes, because a difference of scores is a difference of pointwise mutual information, and has a unit.
-# infoCAM subtracts the mean of all other classes, infoCAM+ the least likely class.
+# [Qin et al. (2019)](https://arxiv.org/abs/1911.10688) therefore look at the difference to other classes, because a difference of scores is a difference of {term}`pointwise mutual information`, and has a unit.
+# {term}`infoCAM` subtracts the mean of all other classes, {term}`infoCAM+` the least likely class.
 # [Zhang et al. (2025)](https://arxiv.org/abs/2501.11309) subtract the most likely rivals instead.
-# They are one family, and differ only in what is subtracted.
+# They are one family, and differ only in what is subtracted, the {term}`contrast`.
 
 # %% [markdown]
 # ## The formula
 #
-# With feature maps $A_c(i,j)$ of $h \times w$ cells, head weights $W_{kc}$ and biases $b_k$, the score of class $k$ is
+# With feature maps $A_c(i,j)$ of $h \times w$ cells, head weights $W_{kc}$ and biases $b_k$, the score of class $k$, its {term}`logit`, is
 #
-# $$ f_k = b_k + \frac{1}{hw} \sum_{i,j} \sum_c W_{kc} A_c(i,j) , \qquad
-# m(i,j) = \frac{1}{hw} \sum_c \Bigl( W_{yc} - \frac{1}{|R|} \sum_{k \in R} W_{kc} \Bigr) A_c(i,j) . $$
+# $$
+# f_k = b_k + \frac{1}{hw} \sum_{i,j} \sum_c W_{kc} A_c(i,j) , \qquad
+# m(i,j) = \frac{1}{hw} \sum_c \Bigl( W_{yc} - \frac{1}{|R|} \sum_{k \in R} W_{kc} \Bigr) A_c(i,j) .
+# $$ (eq-map)
 #
-# The map $m$ of class $y$ against the set $R$ of other classes is in nats a cell.
+# The map $m$ of class $y$ against the set $R$ of other classes is in {term}`nats <nat>` a cell.
 # $R$ is empty for CAM, all others for infoCAM, the lowest score for infoCAM+, the highest one or three others for the rivals.
 
 # %%
@@ -181,7 +184,7 @@ assert accuracy > 0.8  # chance is 0.1 and six seeds gave 0.92 to 0.95: it has l
 
 # %% [markdown]
 # **Check: a map is a complete account.**
-# Its cells and the difference of the biases add up to the difference of the scores, for every image and every contrast.
+# By equation {eq}`eq-map` its cells and the difference of the biases add up to the difference of the scores, for every image and every contrast.
 
 # %%
 own = F.one_hot(scenes.targets, 10).bool()
@@ -234,7 +237,7 @@ plt.show()
 # All scores of an image move together, and no probability changes: it is the same classifier.
 # But the map of a class, CAM, changes, because the vector is added to it too.
 # A map that compares classes does not change: the vector cancels.
-# So CAM shows something that the classifier does not determine, and infoCAM does not.
+# The choice of that vector is the {term}`gauge`: CAM shows something that the classifier does not determine, and infoCAM does not.
 # This is the best argument for infoCAM, and it holds exactly.
 
 # %%
@@ -269,10 +272,12 @@ plt.show()
 #
 # Subtracting the mean of the other classes is the same as centring the class weights on their mean $\bar W$:
 #
-# $$ W_y - \frac{1}{M-1} \sum_{k \ne y} W_k = \frac{M}{M-1} \bigl( W_y - \bar W \bigr) . $$
+# $$
+# W_y - \frac{1}{M-1} \sum_{k \ne y} W_k = \frac{M}{M-1} \bigl( W_y - \bar W \bigr) .
+# $$ (eq-centring)
 #
 # The factor in front disappears when a map is scaled to its range, so infoCAM differs from CAM only by $\bar W$.
-# And gradient descent never moves $\bar W$: the gradient of the cross-entropy with respect to $f_k$ is $p_k - 1[k = y]$, which sums to zero over the classes.
+# And gradient descent never moves $\bar W$: the gradient of the {term}`cross-entropy` with respect to $f_k$ is $p_k - 1[k = y]$, which sums to zero over the classes.
 # Step after step, with momentum or without, the weights of all classes together go nowhere; weight decay shrinks their mean, and that is all.
 # It starts small, as a mean of random vectors does, while the weights of each class grow.
 # So a head that was trained by gradient descent is almost in the gauge of infoCAM already.
@@ -305,13 +310,16 @@ assert cosine_to_centred(after).min() > 0.98
 # ## How many nats are in the box?
 #
 # Differences of scores have a unit, so a region of a map has an amount of information.
-# For one other class $k$ and prior $\pi$ the account reads
+# For one other class $k$ and {term}`prior` $\pi$ the account reads
 #
-# $$ \mathrm{PMI}(x; y) - \mathrm{PMI}(x; k) = \sum_{i,j} m(i,j) + (b_y - b_k) - \log \frac{\pi_y}{\pi_k} , $$
+# $$
+# \mathrm{PMI}(x; y) - \mathrm{PMI}(x; k) = \sum_{i,j} m(i,j) + (b_y - b_k) - \log \frac{\pi_y}{\pi_k} ,
+# $$ (eq-account)
 #
 # where the last term takes out the prior that a network trained by plain cross-entropy carries.
 # The part of the first sum that lies in a box is the information that *this box* holds for $y$ over $k$.
 # No threshold and no scaling of the map is needed to say it.
+# {ref}`A figure to point at <try-nats>` shows the account of a few scenes cell by cell.
 
 
 # %%
@@ -360,7 +368,7 @@ plt.show()
 # ## Two objects in one scene
 #
 # Where a scene holds two digits, "where is the four?" is a question about the four *and not the seven*.
-# The map of one class against the other asks just that, and its two halves cancel: what speaks for the four speaks against the seven.
+# The map of one class against the other, the $m$ of equation {eq}`eq-account`, asks just that, and its two halves cancel: what speaks for the four speaks against the seven.
 # The network has never seen a scene with two digits.
 
 # %%
@@ -423,11 +431,12 @@ plt.show()
 # %% [markdown]
 # ## The yardstick
 #
-# The field judges a map by one box: the bounding box of the region above a threshold, right if its overlap with the true box (intersection over union) is at least one half.
+# The field judges a map by one box: the bounding box of the region above a threshold, right if its overlap with the true box (intersection over union, {term}`IoU`) is at least one half.
+# {ref}`A figure with a slider <try-threshold>` shows how the box follows the threshold.
 #
-# * **GT-known**: share of images that are right, using the map of the true class.
-# * **Top-1**: the same, and the classifier must be right too.
-# * **MaxBoxAcc** of [Choe et al. (2020)](https://arxiv.org/abs/2001.07437): GT-known at the best threshold for the evaluated images.
+# * **{term}`GT-known`**: share of images that are right, using the map of the true class.
+# * **{term}`Top-1`**: the same, and the classifier must be right too.
+# * **{term}`MaxBoxAcc`** of [Choe et al. (2020)](https://arxiv.org/abs/2001.07437): GT-known at the best threshold for the evaluated images.
 #   Its second version, **V2**, is the mean over overlaps of 0.3, 0.5 and 0.7, and takes the best box of several.
 #
 # Choosing the threshold on the evaluated images is a choice made on the test set.
@@ -435,8 +444,8 @@ plt.show()
 # The authors' fixed threshold of 0.2 is the third column of its kind.
 #
 # Two more things belong in every such table, and are missing from most.
-# First, *boxes that have seen nothing*: the whole picture, and a box in the middle of it.
-# Second, the *window sum*: the authors' evaluation code sums each map over a padded window before it draws the box, with and without infoCAM.
+# First, *boxes that have seen nothing*: the whole picture, and a {term}`box in the middle <centred box>` of it.
+# Second, the *{term}`window sum`*: the authors' evaluation code sums each map over a padded window before it draws the box, with and without infoCAM.
 
 # %% [markdown]
 # ## The window sum, taken apart
@@ -586,7 +595,7 @@ def measure(task, everything):
 #
 # CUB-50 has 30 train images of each class, so every fifth of a class is put aside to choose thresholds, and the head trains on the other 24.
 # The official test images are used for nothing but the final numbers.
-# With exactly as many images of each class, PC-softmax differs from softmax by the constant $\log M$ and trains the same head; there is one head to look at, not two.
+# With exactly as many images of each class, {term}`PC-softmax` differs from softmax by the constant $\log M$ and trains the same head; there is one head to look at, not two.
 # The rate was chosen by the cross-entropy of the images put aside.
 
 
@@ -697,8 +706,8 @@ def pictures(task, record):
 # %% [markdown]
 # ## From records to a result
 #
-# The main cells of the grid have all seeds; the decomposition of the window sum has the first.
-# Every difference is paired by image.
+# The main cells of the grid have all {term}`seeds <seed>`; the decomposition of the window sum has the first.
+# Every difference is {term}`paired by image <paired difference>`.
 
 
 # %% tags=["hide-input"]
@@ -1053,7 +1062,7 @@ header = ("nats for the right class", "whole map", "in the true box", "share", "
 display(Markdown(markdown_table(header, rows)))
 
 # %% [markdown]
-# Read in nats, without threshold or box, the maps do favour the bird: its box holds more than its area's share of what speaks for its class.
+# Read in nats, as in equation {eq}`eq-account`, without threshold or box, the maps do favour the bird: its box holds more than its area's share of what speaks for its class.
 #
 # ## What could be wrong
 #
@@ -1073,6 +1082,123 @@ rows = [
     ("head", p["head"]),
 ]  # fmt: skip
 display(Markdown(markdown_table(("full run", ""), rows)))
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. The vector that nobody sees.**
+# Add one vector $u$ to the weights of all classes.
+# What becomes of the scores, of the probabilities, of infoCAM and of CAM in equation {eq}`eq-map`?
+# Which $u$ wipes CAM of class 3 off every picture, and which one turns CAM into infoCAM but for a factor?
+#
+# :::{admonition} Solution 1
+# :class: dropdown
+#
+# All scores of a picture move by the same number, the product of $u$ with the averages of the feature maps, and the softmax divides it out.
+# In the map $m$ the vector enters once with $W_y$ and once with the mean over $R$, and cancels, as long as $R$ is not empty.
+# For CAM it is empty, and each cell moves by $\frac{1}{hw} \sum_c u_c A_c(i,j)$.
+#
+# With $u = -W_3$ CAM of class 3 is zero in every cell of every picture, and the classifier still tells a 3 from the rest as well as before.
+# With $u = -\bar W$ the weights are centred, and by equation {eq}`eq-centring` CAM is $(M-1)/M$ times infoCAM: the same boxes.
+#
+# :::
+
+# %% tags=["hide-cell"]
+# Solution 1, checked on the network of this page
+with torch.no_grad():
+    scores, looked = net(scenes.images[:50])
+digits, class_weights = scenes.targets[:50], net.head.weight.detach()
+
+
+def map_of(u, contrast, classes=digits):
+    return class_activation_map(looked, class_weights + u, classes, contrast=contrast)
+
+
+erase, centre = -class_weights[3], -class_weights.mean(0)
+for u in (erase, centre):
+    moved_scores = scores + looked.mean((2, 3)) @ u[:, None]
+    assert torch.allclose(moved_scores.softmax(1), scores.softmax(1), atol=1e-4)  # float32
+    assert torch.allclose(map_of(u, "mean"), map_of(0, "mean"), atol=1e-4)
+assert map_of(erase, "none", torch.full((50,), 3)).abs().max() == 0
+assert torch.allclose(map_of(centre, "none"), 9 / 10 * map_of(0, "mean"), atol=1e-4)
+
+# %% [markdown]
+# **2. One bright cell.**
+# A map of $7 \times 7$ cells is zero but for one cell, in the second row and the sixth column.
+# It is laid over a picture of 280 pixels, each cell a plain square, as it is and summed over the padded window of $s = 4$ cells.
+# Where is the box at a threshold of one half, before and after?
+# By which factor does it grow, and by which does it come nearer to the middle?
+# What does it know about the object afterwards that it did not know before?
+#
+# :::{admonition} Solution 2
+# :class: dropdown
+#
+# A cell is 40 pixels wide, so the box goes from 200 to 240 across and from 40 to 80 down.
+# Summed, the map has $7 + 4 - 1 = 10$ cells a side, of 28 pixels each, and the bright cell has become a square of four by four: the box goes from 140 to 252 across and from 28 to 140 down.
+#
+# Its side has grown by $s h / (h + s - 1) = 2.8$.
+# Its centre was 80 pixels from the middle in both directions and is 56 now: nearer by $h / (h + s - 1) = 0.7$, and that is so for every cell.
+# It knows nothing new: both factors depend on $h$ and $s$ alone.
+#
+# :::
+
+# %% tags=["hide-cell"]
+# Solution 2, checked
+spot = torch.zeros(1, 7, 7)
+spot[0, 1, 5] = 1
+for spread, corners in ((spot, [200, 40, 240, 80]), (window_sum(spot, 4), [140, 28, 252, 140])):
+    squares = F.interpolate(spread[:, None], size=280, mode="nearest")[:, 0]
+    assert boxes_from_score_maps(squares, 0.5)[0].tolist() == corners
+
+# %% [markdown]
+# **3. Against whom?**
+# Three features are seen in one cell each of a map of $2 \times 2$ cells: the bird's head, its body, and the branch that it sits on.
+# Each is 4 in its cell and zero elsewhere, and these are the weights:
+#
+# | class | head | body | branch |
+# |---|---|---|---|
+# | the right one | 2 | 2 | 0 |
+# | its nearest rival | 0 | 2 | 0 |
+# | the least likely one | 0 | 0 | −1 |
+#
+# Write down the maps of the right class for CAM, infoCAM, infoCAM+ and against the one rival.
+# Which of them show the whole bird, and which the branch, and why?
+# Which has the largest sum?
+#
+# :::{admonition} Solution 3
+# :class: dropdown
+#
+# The scores are 4, 2 and −1, and equation {eq}`eq-map` gives:
+#
+# | map | head | body | branch | sum |
+# |---|---|---|---|---|
+# | CAM | 2 | 2 | 0 | 4 |
+# | infoCAM | 2 | 1 | ½ | 3½ |
+# | infoCAM+ | 2 | 2 | 1 | 5 |
+# | 1 rival | 2 | 0 | 0 | 2 |
+#
+# Against the rival all that both share cancels, and only the head is left.
+# That answers "how do I tell the two apart?", while a box is asked for the whole bird.
+# Against the least likely class nothing of the bird cancels.
+# But the branch appears, which says nothing for the right class: it speaks against the other.
+#
+# The sums are differences of scores.
+# So among the maps against a single class infoCAM+ has the largest sum and one rival the smallest, whatever the picture, and infoCAM is the mean over all of them.
+#
+# :::
+
+# %% tags=["hide-cell"]
+# Solution 3, checked
+seen = 4 * torch.eye(4)[:3].view(1, 3, 2, 2)  # head, body and branch, and an empty cell
+bird_weights = torch.tensor([[2.0, 2, 0], [0, 2, 0], [0, 0, -1]])
+bird_scores = seen.mean((2, 3)) @ bird_weights.T
+assert bird_scores.tolist() == [[4, 2, -1]]
+table = {"cam": [2, 2, 0], "infocam": [2, 1, 0.5], "infocam_plus": [2, 2, 1], "rivals_1": [2, 0, 0]}
+for name, cells in table.items():
+    shown = class_activation_map(
+        seen, bird_weights, torch.tensor([0]), logits=bird_scores, **CONTRASTS[name]
+    )
+    assert shown.flatten().tolist() == [*cells, 0]
 
 # %% [markdown]
 # Next: the same question on more data and networks, and what the original evaluation measured: chapter 08.

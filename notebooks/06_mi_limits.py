@@ -701,6 +701,7 @@ display(Markdown(f"Bounds above the truth: {failed['known']} and {failed['counte
 #
 # on top of whatever the classifier reads.
 # Five classes in a row, four standard deviations apart, get a longer and longer {term}`tail <long tail>`.
+# {ref}`A figure with a slider <try-prior>` shows the same for classes that overlap more.
 
 
 # %%

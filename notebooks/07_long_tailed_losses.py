@@ -897,7 +897,7 @@ display(Markdown("\n\n".join(blocks) or "Nothing is archived yet."))
 # p_k \;\propto\; \frac{q_k}{(1 - q_k)^\gamma - \gamma\, q_k (1 - q_k)^{\gamma - 1} \log q_k}
 # $$
 #
-# ([Charoenphakdee et al., 2021](https://arxiv.org/abs/2011.09172)), and these $p_k$ can be moved to any prior.
+# {cite:p}`charoenphakdee2020`, and these $p_k$ can be moved to any prior.
 # But that is a formula for probabilities, not a term to add to logits, and it trusts the network to be at the minimum.
 #
 # :::

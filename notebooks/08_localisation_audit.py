@@ -31,7 +31,7 @@ display(Markdown(claims_table("08_localisation_audit")))
 # %% [markdown]
 # ## The settings
 #
-# The full profile judges two data sets, birds (CUB-50) and two hundred kinds of small pictures (Tiny-ImageNet), through two frozen networks and four ways to train the head on them.
+# The full {term}`profile` judges two data sets, birds (CUB-50) and two hundred kinds of small pictures (Tiny-ImageNet), through two frozen networks and four ways to train the head on them.
 # The smoke profile, which ran to make this page, does the same with small scenes of one digit and two small networks.
 
 # %%
@@ -101,7 +101,7 @@ started = time.perf_counter()
 # ## The idea in plain words
 #
 # A number for "how well does a map find the object" passes through many hands: a list of images, their boxes, a threshold, an overlap, a mean.
-# The code that the authors of infoCAM released has a slip in several of them.
+# The code that the authors of {term}`infoCAM` released has a slip in several of them.
 # None is about the method; each changes the number.
 # This chapter takes our own results, image by image, and computes from the very same hits what that code would have printed.
 # Then it judges the method once more, with a clean yardstick, on more data, more networks and more heads than the chapter before.
@@ -110,9 +110,11 @@ started = time.perf_counter()
 # ## A mean of running means
 #
 # After every batch the released code takes the share of hits *so far* and feeds that share to a meter, which averages it once more.
-# With batches of $n_b$ images, and $N_b$ images up to batch $b$, the printed number is
+# With batches of $n_b$ images, and $N_b$ images up to batch $b$, the printed number, a {term}`mean of running means`, is
 #
-# $$ \frac{1}{N} \sum_b n_b \frac{1}{N_b} \sum_{i \le N_b} h_i \;\approx\; \int_0^1 h(t)\, (-\log t)\, dt , $$
+# $$
+# \frac{1}{N} \sum_b n_b \frac{1}{N_b} \sum_{i \le N_b} h_i \;\approx\; \int_0^1 h(t)\, (-\log t)\, dt ,
+# $$ (eq-running-means)
 #
 # where $h_i$ is 1 if image $i$ is right, and $t$ the place of an image in the list.
 # An image weighs $-\log t$ where it should weigh 1, and the list is sorted by class: the first classes make the result.
@@ -146,6 +148,7 @@ plt.show()
 # The list of boxes for Tiny-ImageNet holds two corners, $x_0\, y_0\, x_1\, y_1$.
 # The released code reads it as a corner and a size, $x\, y\, w\, h$.
 # A box that starts at the left and top edge is read rightly; all others become too large, and most leave the picture.
+# Equation {eq}`eq-misread` in the exercises says how much of the overlap is lost.
 
 # %%
 corners = torch.tensor([[0.0, 0, 32, 32], [28, 24, 60, 56]])  # two boxes of the same size
@@ -174,7 +177,7 @@ plt.show()
 # %% [markdown]
 # ## An overlap that forgets its sign
 #
-# Two boxes that are apart overlap in nothing.
+# Two boxes that are apart overlap in nothing: their {term}`IoU` is zero.
 # The released code multiplies the two sides of the intersection without asking whether they are negative: apart in both axes, minus times minus is plus.
 
 # %%
@@ -188,20 +191,22 @@ assert audit.unclamped_iou(a, together) == box_iou(a, together, inclusive=True)
 # ## A threshold from the test
 #
 # The fourth is not a slip but a habit: to sweep the threshold over the images that are judged, and to report the best.
+# The best one for the test is {term}`MaxBoxAcc`.
 # Worse, and seen elsewhere: each image at its own best threshold.
+# {ref}`A figure with a slider <try-threshold>` shows how far a box moves with it.
 # Here the threshold comes from images that are put aside, in steps of 0.05 as in the authors' sweep, and the other two numbers are printed beside it.
 #
 # ## The grid
 #
 # Every map is judged in the same way, whatever made it:
 #
-# * **contrast**: none (CAM), the mean of the other classes (infoCAM), the least likely (infoCAM+), one or three nearest rivals;
-# * **geometry**: as it is, the authors' padded window sum, and its two ingredients, blur and shrinking towards the centre, alone;
+# * **{term}`contrast`**: none ({term}`CAM`), the mean of the other classes (infoCAM), the least likely ({term}`infoCAM+`), one or three nearest rivals;
+# * **geometry**: as it is, the authors' padded {term}`window sum`, and its two ingredients, blur and shrinking towards the centre, alone;
 # * **head**: softmax with SGD, the same with Adam, and both losses on classes of which every second has a third of its images;
 # * **network**: two frozen backbones, with cells of different size.
 #
-# With equally many images of each class PC-softmax and softmax differ by a constant, and so train the same head; the result file holds how equal they came out.
-# On skewed classes they differ, and softmax logits are corrected for the prior before classes are ranked.
+# With equally many images of each class {term}`PC-softmax` and softmax differ by a constant, and so train the same head; the result file holds how equal they came out.
+# On skewed classes they differ, and softmax {term}`logits <logit>` are corrected for the {term}`prior` before classes are ranked.
 
 # %%
 GEOMETRIES = ["none"] + [f"{k}_{w}" for k in ("padded", "blur", "shrink") for w in settings["windows"]]
@@ -319,8 +324,8 @@ def measure(source, head_name, rate, seed):
 # %% [markdown]
 # ## The run
 #
-# The rate of each optimiser is chosen by the cross-entropy of the images put aside, once for each network and data set; the other heads take it as it is.
-# Every head goes through the whole grid with the first seed; the main head, softmax with SGD, has two more seeds without a window.
+# The rate of each optimiser is chosen by the {term}`cross-entropy` of the images put aside, once for each network and data set; the other heads take it as it is.
+# Every head goes through the whole grid with the first seed; the main head, softmax with SGD, has two more {term}`seeds <seed>` without a window.
 
 # %% tags=["hide-input"]
 CACHE = project_root() / "_build" / "full" / NAME
@@ -549,7 +554,7 @@ for data, backbones in settings["data"].items():
 # ## The live run
 #
 # Two small networks on scenes of one digit.
-# A scene's digit may be anywhere, so that a box in the middle knows little.
+# A scene's digit may be anywhere, so that a {term}`box in the middle <centred box>` knows little.
 
 # %% tags=["hide-input"]
 GEOMETRY = {"none": "no window", "padded": "padded window", "blur": "blurred only", "shrink": "shrunk only"}
@@ -606,6 +611,7 @@ if profile == "smoke":
 # ## The full result
 #
 # From here on everything is drawn from the archived run.
+# Hits are those of {term}`GT-known`, the map of the true class.
 #
 # ### What the released code would have printed
 
@@ -626,7 +632,7 @@ header = ("data", "network", "map", "batch", "share of hits, %", "mean of runnin
 display(Markdown(markdown_table(header, rows)))
 
 # %% [markdown]
-# The error is a matter of luck: with these lists it is up to a few points on birds, up or down, and less on Tiny-ImageNet.
+# The error of equation {eq}`eq-running-means` is a matter of luck: with these lists it is up to a few points on birds, up or down, and less on Tiny-ImageNet.
 # The last column says what other orders of the same images would have printed for the same hits.
 # Differences between methods that are smaller than that say nothing.
 #
@@ -717,7 +723,8 @@ with dark_style():
 #
 # Three of four heads say the same as chapter 05: infoCAM is CAM.
 # The fourth is new: with a head that Adam trained, infoCAM is better, on both data sets and with both networks.
-# It is not infoCAM that changes, but CAM: Adam's steps move the mean weight, which no probability depends on, and CAM shows it.
+# It is not infoCAM that changes, but CAM: Adam's steps move the mean weight, the {term}`gauge`, which no probability depends on, and CAM shows it.
+# Equation {eq}`eq-centring` says by what the two maps differ.
 
 # %% tags=["remove-input", "nbval-check-output"]
 rows = [
@@ -811,12 +818,12 @@ for d, b in places:
         assert head["nats"][n]["inside"] / head["nats"][n]["total"] > head["box"]
 
 # %% [markdown]
-# The share of the information that lies in the box exceeds the box's share of the area, in every setting and for both forms of infoCAM: this reading needs neither a threshold nor a window.
+# The share of the information, in {term}`nats <nat>`, that lies in the box exceeds the box's share of the area, in every setting and for both forms of infoCAM: this reading needs neither a threshold nor a window.
 # Against the nearest rival what is left is small, and may be negative where the network errs.
 #
 # ## Beside the paper
 #
-# The public copies of the leaderboard give infoCAM 55.83 % Top-1 on CUB-200-2011 and 43.34 % on Tiny-ImageNet.
+# The public copies of the leaderboard give infoCAM 55.83 % {term}`Top-1` on CUB-200-2011 and 43.34 % on Tiny-ImageNet.
 # Ours stand in the ledger beside them and are *not comparable*: the paper's networks are fine-tuned, ours frozen; its birds are two hundred classes, ours fifty.
 # Nor are the paper's numbers comparable with anyone else's on Tiny-ImageNet, if they were made with the code that was released.
 # What carries over is what does not depend on the network: how the numbers were computed, and that a comparison needs the boxes that see nothing beside it.
@@ -824,7 +831,7 @@ for d, b in places:
 # ## What could be wrong
 #
 # * **Whether the paper's tables were made with this code** is not known; the repository has no logs. We say what the code does.
-# * **Frozen networks.** A fine-tuned network has other maps. The recipe to fine-tune VGG16 and ResNet-50, with and without ADL, is in `softmi.finetuning`, and was not run for want of a GPU.
+# * **Frozen networks.** A fine-tuned network has other maps. The recipe to fine-tune VGG16 and ResNet-50, with and without ADL {cite:p}`choe2019`, is in `softmi.finetuning`, and was not run for want of a GPU.
 # * **One rate for both losses.** The rate was chosen for softmax with all images; the skewed heads take it as it is.
 # * **Rates at the edge.** On Tiny-ImageNet the lowest rate that was tried is the best for both optimisers; a lower one may be better still.
 # * **Adam without weight decay.** With decay the mean weight would shrink; how fast depends on its strength.
@@ -842,6 +849,121 @@ for data, found in archived.items():
         rows.append((f"{data}, {network}", f"{split['learn']:,} images train, {split['held']:,} choose, {split['test']:,} test; "
                                            f"rate {rates['sgd']['rate']:g} (SGD), {rates['adam']['rate']:g} (Adam)"))  # fmt: skip
 display(Markdown(markdown_table(("full run", ""), rows)))
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Half a list.**
+# A method is right on the first half of a long list, and wrong on the second; batches are small.
+# What does the released code print, by equation {eq}`eq-running-means`, and what if the list is read from its end?
+# If a share $p$ of a list is right, and all of it comes first: for which $p$ is the printed number furthest from the truth?
+#
+# :::{admonition} Solution 1
+# :class: dropdown
+#
+# $\int_0^{1/2} (-\log t)\, dt = \frac12 + \frac12 \log 2 = 0.847$, where one half is right.
+# The weights have the mean one, so the other half has what is left: from its end the list prints 0.153.
+#
+# With a share $p$ the integral is $p - p \log p$, and the error $-p \log p$ is largest at $p = 1/e$.
+# There it is as large as the share itself: 0.736 is printed where 0.368 is right.
+#
+# :::
+
+# %% tags=["hide-cell"]
+# Solution 1, checked: 5,000 images one by one, so that sums differ from integrals by little
+length = 5000
+for p in (0.5, 1 / np.e):
+    first = torch.arange(length) < round(p * length)
+    printed = audit.mean_of_running_means(first, batch_size=1)
+    assert abs(printed - (p - p * np.log(p))) < 1e-3
+halves = torch.arange(length) < length // 2
+for listed, printed in ((halves, 0.847), (~halves, 0.153)):
+    assert abs(audit.mean_of_running_means(listed, batch_size=1) - printed) < 1e-3
+assert audit.mean_of_running_means(halves, batch_size=length) == 0.5  # one batch: a mean
+
+# %% [markdown]
+# **2. Who survives?**
+# Leave the shift of a pixel aside.
+# A true box goes from $(x_0, y_0)$ to $(x_1, y_1)$; what is its overlap with the same box as the released code reads it?
+# A square in the middle of the picture has a share $\sigma$ of its side: for which $\sigma$ is a perfect box still a hit, and for which is the whole picture one?
+# How far does the misread box of such a square reach?
+#
+# :::{admonition} Solution 2
+# :class: dropdown
+#
+# The code has a box from $(x_0, y_0)$ to $(x_0 + x_1, y_0 + y_1)$, which contains the true one and has the sides $x_1$ and $y_1$.
+# So the overlap is the ratio of the areas,
+#
+# $$
+# \mathrm{IoU} = \Bigl( 1 - \frac{x_0}{x_1} \Bigr) \Bigl( 1 - \frac{y_0}{y_1} \Bigr) .
+# $$ (eq-misread)
+#
+# What counts is where a box begins against where it ends: near the left and top edge all survive, far from it none.
+#
+# For the square $x_0 / x_1 = (1 - \sigma) / (1 + \sigma)$, and the overlap $\bigl( 2\sigma / (1 + \sigma) \bigr)^2$ is at least one half from $\sigma = 1 / (2 \sqrt 2 - 1) = 0.547$ on.
+# With $x_0 + x_1 = 1$ the misread box ends just at the edge of the picture; that of a square further to the right or further down leaves it.
+# The whole picture meets it with $\bigl( (1 + \sigma) / 2 \bigr)^2$, a hit from $\sigma = \sqrt 2 - 1 = 0.414$ on, while the true square takes $\sigma = 1 / \sqrt 2 = 0.707$.
+# So for squares between 0.414 and 0.547 the whole picture is "right" and the truth is "wrong".
+#
+# :::
+
+# %% tags=["hide-cell"]
+# Solution 2, checked
+side = 6400
+share_of_side = torch.linspace(0.3, 0.9, 61, dtype=torch.float64)
+begin, end = side * (1 - share_of_side) / 2, side * (1 + share_of_side) / 2
+squares = torch.stack([begin, begin, end, end], dim=1)
+as_read = squares + torch.stack([begin * 0, begin * 0, begin, begin], dim=1)
+survives = box_iou(squares, as_read)
+assert torch.allclose(survives, (1 - begin / end) ** 2)
+assert torch.equal(survives >= 0.5, share_of_side >= 1 / (2 * 2**0.5 - 1))
+whole_picture = torch.tensor([0, 0, side, side], dtype=torch.float64)
+assert torch.equal(box_iou(whole_picture, as_read) >= 0.5, share_of_side >= 2**0.5 - 1)
+assert torch.equal(box_iou(whole_picture, squares) >= 0.5, share_of_side >= 0.5**0.5)
+# The shift that was left aside changes little here: it is one of 64 pixels.
+assert (box_iou(squares, misread_boxes(squares, side)) - survives).abs().max() < 0.01
+
+# %% [markdown]
+# **3. The luck of many thresholds.**
+# Draw boxes as photographers take them: sides from 0.3 to 0.9 of the picture's, and near the middle.
+# Judge two maps that have not seen the picture at 20 thresholds: *noise*, a random number in each cell, and a *hill*, which falls evenly from the middle to the border.
+# What boxes does each of them offer, and what becomes of its score if each image chooses its own threshold?
+# If the boxes of noise at 20 thresholds were independent, each right once in twenty times, how often would at least one be right?
+#
+# :::{admonition} Solution 3
+# :class: dropdown
+#
+# The hill offers centred boxes of all sizes.
+# One threshold is one centred box for all images; the best threshold for each image is the best size for each, and hits whatever is near enough to the middle.
+# Noise offers the whole picture at low thresholds, then boxes around whatever cells are left, down to one cell somewhere.
+# At one threshold such a box is seldom right, but it is drawn many times, and one draw has to win.
+#
+# Independent draws would give $1 - 0.95^{20} = 0.64$.
+# The boxes at neighbouring thresholds are much alike, so there are fewer draws than thresholds, and the gain is smaller.
+# It is still no merit of the map: whoever lets each image choose has to print what noise and a hill get in the same way.
+#
+# :::
+
+# %% tags=["hide-cell"]
+# Solution 3, measured
+draw = torch.Generator().manual_seed(seed)
+number = 400
+box_sides = 64 * (0.3 + 0.6 * torch.rand(number, 2, generator=draw))
+corner = (64 - box_sides) * (0.25 + 0.5 * torch.rand(number, 2, generator=draw))
+drawn_boxes = torch.cat([corner, corner + box_sides], dim=1)
+axis = torch.linspace(-1, 1, 16)
+hill = 1 - torch.maximum(axis[:, None].abs(), axis.abs())
+blind_maps = {"noise": torch.rand(number, 6, 6, generator=draw), "hill": hill.expand(number, 16, 16)}
+blind_task = Task(blind_maps, torch.zeros(number, 10), torch.zeros(number).long(), drawn_boxes,
+                  torch.arange(number) % 2 == 0, 64)  # fmt: skip
+blind = {name: judge(blind_task, name, "none", 20) for name in blind_maps}
+keys = ("fixed", "gt_known", "max_box_acc", "per_image")
+header = ("GT-known, %", "0.2, as theirs", "held-out images choose", "the test chooses", "each image chooses")
+rows = [(name, *(percent(found[key]) for key in keys)) for name, found in blind.items()]
+display(Markdown(markdown_table(header, rows)))
+for found in blind.values():
+    gain = found["per_image"] - found["max_box_acc"]  # a share of images: nobody loses
+    assert gain > 3 * (gain / len(blind_task.splits[1])) ** 0.5  # three standard errors
 
 # %% [markdown]
 # Next: the scoreboard, with every claim of every chapter.

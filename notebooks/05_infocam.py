@@ -23,7 +23,7 @@ seed = 0
 device = "auto"
 
 # %% tags=["remove-input", "nbval-check-output"]
-from IPython.display import Markdown, display
+from IPython.display import HTML, Markdown, display
 from softmi.results import claims_table
 
 display(Markdown(claims_table("05_infocam")))
@@ -319,7 +319,7 @@ assert cosine_to_centred(after).min() > 0.98
 # where the last term takes out the prior that a network trained by plain cross-entropy carries.
 # The part of the first sum that lies in a box is the information that *this box* holds for $y$ over $k$.
 # No threshold and no scaling of the map is needed to say it.
-# {ref}`A figure to point at <try-nats>` shows the account of a few scenes cell by cell.
+# Below, in the book, stands a map to point at, which shows the account of a few scenes cell by cell.
 
 
 # %%
@@ -359,6 +359,18 @@ for ax, name, against in zip(
 fig.suptitle("Information for the right class over another, cell by cell (red: for, blue: against)",
              fontsize=10, x=0.01, ha="left")  # fmt: skip
 plt.show()
+
+# %% tags=["remove-input"]
+# The book brings the script; elsewhere only the sentence is left.
+display(HTML("""
+<div class="play play-nats-figure">
+<p>In the book a map to point at stands here, the same as on its page
+<a href="../book/play.html#try-nats">Try it</a>.</p>
+</div>
+<link rel="stylesheet" href="../_static/play.css">
+<script src="../_static/play-data.js"></script>
+<script src="../_static/play.js"></script>
+"""))
 
 # %% [markdown]
 # A caution before the yardstick: a cell of the map looks at more of the picture than its own square, because of the convolutions before it.

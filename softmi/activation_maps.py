@@ -198,6 +198,15 @@ class ActivationMaps:
         ValueError: A name that the model does not have, or a prior that is not a distribution or
             has a class of probability zero.
 
+    Example:
+        >>> from torchvision.models import resnet18
+        >>> images = torch.rand(2, 3, 64, 64)
+        >>> with ActivationMaps(resnet18().eval()) as look:
+        ...     seen = look(images)
+        >>> maps = seen.maps(contrast="mean")  # infoCAM of the predicted classes, in nats a cell
+        >>> tuple(maps.shape)
+        (2, 2, 2)
+
     """
 
     def __init__(

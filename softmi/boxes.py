@@ -45,6 +45,10 @@ def box_iou(
     Raises:
         ValueError: A last axis other than 4, or a box with NaN, infinity, x1 < x0 or y1 < y0.
 
+    Example:
+        >>> box_iou(torch.tensor([0, 0, 2, 2]), torch.tensor([1, 0, 3, 2])).item()  # 2 of 6 pixels
+        0.3333333333333333
+
     """
     a, b = a.to(torch.float64), b.to(torch.float64)
     _check_boxes(a, "a")
@@ -138,6 +142,12 @@ def boxes_from_score_maps(
     Raises:
         TypeError: Maps neither uint8 nor floating.
         ValueError: Another rank, no images, NaN or infinite values, a threshold outside [0, 1).
+
+    Example:
+        >>> score_maps = torch.zeros(1, 8, 8)
+        >>> score_maps[0, 2:6, 1:4] = 1.0
+        >>> boxes_from_score_maps(score_maps, threshold=0.5).tolist()
+        [[1, 2, 4, 6]]
 
     """
     if not 0 <= threshold < 1:
@@ -316,6 +326,12 @@ def ious_over_thresholds(
         TypeError: Maps neither uint8 nor floating.
         ValueError: Another rank, no images, NaN or infinite values, an image without boxes,
             impossible boxes, no thresholds, or `at_least` outside [0, 1].
+
+    Example:
+        >>> score_maps = torch.zeros(1, 8, 8)
+        >>> score_maps[0, 2:6, :], score_maps[0, 2:6, 2:6] = 0.5, 1.0  # a dim band
+        >>> ious_over_thresholds(score_maps, torch.tensor([[2, 2, 6, 6]]), thresholds=4).tolist()
+        [[0.5, 0.5, 1.0, 1.0]]
 
     """
     if thresholds < 1:

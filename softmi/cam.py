@@ -54,6 +54,12 @@ def contrast_weights(
     For `mean`, :math:`v = \frac{M}{M-1} (W_y - \bar W)`: class weights centred on their mean.
 
     Args and errors as in :func:`class_activation_map`.
+
+    Example:
+        >>> weights = torch.tensor([[3.0, 0.0], [0.0, 3.0], [0.0, 0.0]])
+        >>> contrast_weights(weights, torch.tensor([0]), contrast="mean").tolist()
+        [[3.0, -1.5]]
+
     """
     if contrast not in get_args(Contrast):
         raise ValueError(f"contrast must be one of {get_args(Contrast)}, got {contrast!r}")
@@ -124,6 +130,12 @@ def class_activation_map(
         ValueError: Shapes that do not match, classes out of range, an unknown contrast, missing
             or non-finite logits, too many rivals.
 
+    Example:
+        >>> features = torch.tensor([[[[4.0, 0.0]], [[0.0, 4.0]]]])  # 2 channels, 1 x 2 cells
+        >>> weights = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> class_activation_map(features, weights, torch.tensor([0]), contrast="mean").tolist()
+        [[[2.0, -2.0]]]
+
     """
     for name, tensor, rank in (("feature_maps", feature_maps, 4), ("weights", weights, 2)):
         if not tensor.is_floating_point():
@@ -162,6 +174,10 @@ def window_sum(
 
     Raises:
         ValueError: Maps of another rank, or a window that is not at least 1 or does not fit.
+
+    Example:
+        >>> window_sum(torch.ones(1, 1, 1), 2).tolist()  # one cell, seen by four windows
+        [[[1.0, 1.0], [1.0, 1.0]]]
 
     """
     if maps.ndim != 3:
@@ -242,6 +258,11 @@ def sum_in_boxes(
     Raises:
         TypeError: Maps not floating point.
         ValueError: Shapes that do not match, and as in :func:`softmi.cam.share_of_cells`.
+
+    Example:
+        >>> maps = torch.ones(1, 2, 2)  # one nat in each quarter of the picture
+        >>> sum_in_boxes(maps, torch.tensor([[0, 0, 5, 10]]), size=(10, 10)).tolist()  # left half
+        [2.0]
 
     """
     if not maps.is_floating_point():

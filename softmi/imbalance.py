@@ -101,6 +101,12 @@ def focal_loss(
             weights negative or zero for the whole batch, negative `gamma`. On accelerators and
             under `torch.compile` values are not checked.
 
+    Example:
+        >>> logits, targets = torch.tensor([[2.0, 0.0]]), torch.tensor([0])
+        >>> plain = focal_loss(logits, targets, gamma=0.0).item()  # cross-entropy
+        >>> round(plain, 4), round(focal_loss(logits, targets).item(), 4)  # sure: hardly counts
+        (0.1269, 0.0018)
+
     """
     return _focal(logits, targets, gamma, _given_weights(logits, class_weights), reduction)
 
@@ -158,6 +164,13 @@ def ldam_loss(
             of a class without samples, counts or weights that are negative or all zero, a
             negative margin or a scale that is not positive. On accelerators and under
             `torch.compile` values are not checked.
+
+    Example:
+        >>> cosines, targets = torch.tensor([[0.2, 0.1]]), torch.tensor([1])
+        >>> common = ldam_loss(cosines, targets, [100, 900]).item()
+        >>> rare = ldam_loss(cosines, targets, [900, 100]).item()  # the rarer has more margin
+        >>> round(common, 2), round(rare, 2)
+        (11.66, 18.0)
 
     """
     counts = as_counts(
@@ -249,6 +262,12 @@ class FocalLoss(_Loss):
 
     Raises:
         ValueError: Negative `gamma` or weights, or an unknown reduction.
+
+    Example:
+        >>> loss = FocalLoss(gamma=2.0)
+        >>> value = loss(torch.zeros(4, 2), torch.tensor([0, 0, 1, 1])).item()
+        >>> round(value, 4)  # (1 - 1/2)^2 log 2
+        0.1733
 
     """
 
@@ -390,6 +409,12 @@ class NormalisedLinear(nn.Module):
     Args:
         in_features: Length of :math:`z`.
         out_features: Number of classes.
+
+    Example:
+        >>> head = NormalisedLinear(5, 3)
+        >>> z = torch.randn(4, 5)
+        >>> torch.allclose(head(z), head(10 * z), atol=1e-6)  # lengths do not count
+        True
 
     """
 

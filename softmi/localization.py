@@ -242,6 +242,14 @@ class MaxBoxAccuracyV2(_BoxCounts):
     Raises:
         ValueError: No thresholds.
 
+    Example:
+        >>> score_maps, boxes = torch.zeros(1, 8, 8), torch.tensor([[2, 2, 6, 6]])
+        >>> score_maps[0, 2:6, 2:5] = 1.0  # IoU 3/4 with the true box
+        >>> metric = MaxBoxAccuracyV2(thresholds=10)
+        >>> metric.update(score_maps, boxes)
+        >>> metric.compute().item()
+        1.0
+
     """
 
     def __init__(self, thresholds: int = 100, inclusive: bool = False, **kwargs: object) -> None:
@@ -329,6 +337,14 @@ class LocalizationAccuracy(_Counts):
         top_k: Rank within which the true class must be predicted; None for GT-known.
         iou_threshold: :math:`\delta`.
         inclusive: Pixel convention of :func:`box_iou`.
+
+    Example:
+        >>> metric = LocalizationAccuracy(top_k=1)
+        >>> boxes = torch.tensor([[0, 0, 4, 4], [0, 0, 4, 4]])
+        >>> truth = torch.tensor([[0, 0, 4, 4], [5, 5, 9, 9]])
+        >>> metric.update(boxes, torch.tensor([1, 1]), torch.tensor([1, 1]), truth)
+        >>> metric.compute().item()  # both recognised, one localised
+        0.5
 
     """
 

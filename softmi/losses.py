@@ -47,6 +47,12 @@ def pc_log_softmax(
     .. math:: \log s_y(x) = f_y(x) - \log \sum_k \pi_k^\tau \exp f_k(x)
 
     Args and errors as in :func:`pc_softmax`.
+
+    Example:
+        >>> log_s = pc_log_softmax(torch.tensor([[1.0, 0.0]]), [0.5, 0.5])
+        >>> [round(v, 3) for v in log_s[0].tolist()]
+        [0.38, -0.62]
+
     """
     check_logits(logits, allow_empty=True)
     if values_can_be_checked(logits):
@@ -137,6 +143,12 @@ def pc_cross_entropy(
             prior that are no distributions. On accelerators and under `torch.compile` values are
             not checked.
 
+    Example:
+        >>> logits, targets = torch.tensor([[1.0, 0.0]]), torch.tensor([0])
+        >>> loss = pc_cross_entropy(logits, targets, [0.75, 0.25])
+        >>> round(-loss.item(), 4)  # nats that this input carries about its label
+        0.172
+
     """
     log_prior = _given_prior(logits, prior).log()
     return _cross_entropy(
@@ -165,6 +177,15 @@ def logit_adjusted_cross_entropy(
     never negative, and is no estimate of mutual information.
 
     Args and errors as in :func:`pc_cross_entropy`.
+
+    Example:
+        >>> from torch.nn.functional import cross_entropy
+        >>> logits, targets = torch.randn(4, 2), torch.tensor([0, 1, 0, 0])
+        >>> prior = torch.tensor([0.75, 0.25])
+        >>> loss = logit_adjusted_cross_entropy(logits, targets, prior)
+        >>> torch.allclose(loss, cross_entropy(logits + prior.log(), targets))
+        True
+
     """
     log_prior = _given_prior(logits, prior).log()
     return _cross_entropy(
@@ -196,6 +217,13 @@ def balanced_softmax_cross_entropy(
 
     The other arguments and errors are those of :func:`pc_cross_entropy`; also ValueError if
     counts are negative or all zero.
+
+    Example:
+        >>> logits, targets = torch.zeros(1, 2), torch.tensor([1])
+        >>> loss = balanced_softmax_cross_entropy(logits, targets, class_counts=[3, 1])
+        >>> round(loss.item(), 4)  # log 4
+        1.3863
+
     """
     counts = as_counts(
         class_counts,

@@ -42,6 +42,12 @@ def adjust_logits(
         ValueError: Wrong shapes, priors that are no distributions, or a class of zero
             `train_prior`, for which the network says nothing.
 
+    Example:
+        >>> logits = torch.log(torch.tensor([[0.6, 0.4]]))  # the first was seen nine times
+        >>> corrected = adjust_logits(logits, train_prior=[0.9, 0.1])
+        >>> corrected.argmax(1).item()  # were both as likely, it would be the second
+        1
+
     """
     check_logits(logits, allow_empty=True)
     logits = at_least_float32(logits)
@@ -96,6 +102,8 @@ def fold_prior(head: nn.Linear, prior: PriorLike, *, tau: float = 1.0) -> nn.Lin
     Example:
         >>> head = fold_prior(nn.Linear(5, 2), [0.9, 0.1])  # train it with plain cross-entropy
         >>> head = unfold_prior(head, [0.9, 0.1])  # and predict with the argmax
+        >>> head(torch.randn(3, 5)).argmax(1).shape
+        torch.Size([3])
 
     """
     return _with_bias(head, prior, tau)
@@ -112,6 +120,13 @@ def unfold_prior(head: nn.Linear, prior: PriorLike, *, tau: float = 1.0) -> nn.L
     it corrects post hoc.
 
     Args and errors as in :func:`fold_prior`.
+
+    Example:
+        >>> head = nn.Linear(5, 2)
+        >>> again = unfold_prior(fold_prior(head, [0.9, 0.1]), [0.9, 0.1])
+        >>> torch.allclose(again.bias, head.bias, atol=1e-6)
+        True
+
     """
     return _with_bias(head, prior, -tau)
 

@@ -149,6 +149,15 @@ def fit(
     Raises:
         ValueError: No epochs, an empty data set, or a loss that is no longer finite.
 
+    Example:
+        >>> from softmi import GaussianClasses, PCSoftmaxLoss
+        >>> from softmi.models import MLP
+        >>> x, y = GaussianClasses([[1.0], [-1.0]], prior=[0.8, 0.2]).sample(200)
+        >>> history = fit(MLP(1, 2), TensorBatches(x.float(), y), PCSoftmaxLoss([0.8, 0.2]),
+        ...               epochs=2, batch_size=50, optimizer=torch.optim.Adam, device="cpu")
+        >>> len(history.losses)
+        2
+
     """
     if epochs < 1 or batch_size < 1 or len(dataset) == 0:  # type: ignore[arg-type]
         raise ValueError(

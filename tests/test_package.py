@@ -49,6 +49,13 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
+def test_a_type_checker_passes_on_the_library():
+    pytest.importorskip("mypy", reason="types are not checked: pip install mypy")
+    call = (sys.executable, "-m", "mypy", "--config-file")
+    assert "Success" in run(*call, "pyproject.toml", "softmi", cwd=ROOT)
+
+
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sdist, made from a copy, and the wheel, made from the sdist."""

@@ -466,6 +466,24 @@ def test_buttons_and_what_is_folded_work_by_keyboard(reader, site):
     page.evaluate("localStorage.clear()")
 
 
+def test_pointing_at_a_map_in_its_chapter_says_the_nats_of_a_cell(reader, site):
+    page = reader.page
+    reader.open(site + next(page for page in OTHERS if "infocam" in page))
+    figure = page.locator(".play-nats-figure")
+    cell = figure.locator('[data-fact="cell"]')
+    drawn = figure.locator(".play-pad svg")
+    drawn.scroll_into_view_if_needed()
+    size = drawn.bounding_box()["width"] / 12
+    said = []
+    for row, column in ((2, 2), (6, 6)):
+        drawn.hover(position={"x": (column + 0.5) * size, "y": (row + 0.5) * size})
+        sentence = figure.locator(".play-sentence").inner_text()
+        assert sentence.startswith(f"Row {row + 1}, column {column + 1}: {cell.inner_text()} nats")
+        said.append(cell.inner_text())
+    assert said[0] != said[1]
+    assert reader.errors == []
+
+
 def test_contents_open_and_close_by_keyboard_on_a_phone(reader, site):
     page = reader.page
     reader.open(site + FIRST)

@@ -13,8 +13,8 @@
 # %% [markdown]
 # # Does infoCAM find the object better than CAM?
 #
-# Hardly, on these birds: centring the class weights adds 0.1 points (95 % interval −0.3 to 0.5) to the {term}`GT-known` accuracy, which is next to nothing, and subtracting the least likely class adds 1.4 (0.2 to 2.6).
-# The window sum that the authors' code always applies gains many times more, 18.6 points (16.6 to 20.8), and it does so by where it puts the box: not by information, and not by its blur.
+# Hardly, on these birds: centring the class weights adds 0.1 points (95 % interval −0.2 to 0.5) to the {term}`GT-known` accuracy, which is next to nothing, and subtracting the least likely class adds 1.4 (0.2 to 2.6).
+# The window sum that the authors' code always applies gains many times more, 18.6 points (16.4 to 20.7), and it does so by where it puts the box: not by information, and not by its blur.
 # No map that is left in its place beats a box in the middle of the picture, which has seen nothing: CAM stays 20.8 points (18.1 to 23.5) below it.
 
 # %% tags=["parameters"]

@@ -14,8 +14,8 @@
 # # What did the original evaluation measure?
 #
 # Not what its name says: it prints a mean of running means, 0.7 points off for infoCAM on the birds, and on Tiny-ImageNet it compares with boxes that it misread, so that a perfect map fails on a third of the pictures (it scores 66.4 %).
-# Judged cleanly, infoCAM is CAM wherever SGD trained the head (0.0 points apart on Tiny-ImageNet, 95 % interval −0.1 to 0.2); where Adam did, CAM suffers and infoCAM does not (8.1 points apart on the birds, 5.8 to 10.4), which is what it is good for.
-# The window sum gains everywhere (4.7 points on Tiny-ImageNet, 3.8 to 5.5), by what it does to the box; infoCAM+ gains in one of four settings.
+# Judged cleanly, infoCAM is all but CAM where SGD trained the head (at most 1.2 points above it, 95 % interval 0.6 to 1.9); where Adam did, CAM suffers and infoCAM does not (8.1 points apart on the birds, 5.8 to 10.4), which is what it is good for.
+# The window sum gains everywhere (4.9 points on Tiny-ImageNet, 4.0 to 5.7), by what it does to the box; infoCAM+ gains in one of four settings and loses in another.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -313,11 +313,10 @@ def measure(source, head_name, rate, seed):
         again, _ = task_of(source, HEADS["pc_softmax"], rate, seed)
         moved = (again.weight - head.weight).detach().norm() / head.weight.detach().norm()
         record["pc_from_softmax"] = float(moved)  # rounding only, where classes are equally many
-        boxes = boxes_from_score_maps(
-            torch.cat([place(m, "none", task.size) for m in task.maps["infocam"].split(100)]),
-            record["cells"]["infocam none"]["threshold"],
-        )
-        record["boxes"] = boxes[task.splits[1]]
+        threshold = record["cells"]["infocam none"]["threshold"]
+        boxes = [boxes_from_score_maps(place(part, "none", task.size), threshold)
+                 for part in task.maps["infocam"].split(100)]  # fmt: skip
+        record["boxes"] = torch.cat(boxes)[task.splits[1]]
     return record
 
 
@@ -689,7 +688,7 @@ for networks in full.values():
 # %% tags=["remove-input", "nbval-check-output"]
 display(Markdown(grid_table(full, ["none", "padded_4", "shrink_4"])))
 
-# %% tags=["hide-input"] mystnb={"image": {"classes": "only-light", "alt": "GT-known of four contrasts minus that of CAM, for two data sets, two networks and four heads, with intervals. infoCAM is at zero for the three heads trained by SGD and clearly above for the one trained by Adam. infoCAM+ is like it, and above zero on CUB-50 with SqueezeNet. Rivals are below zero, far below on CUB-50."}}
+# %% tags=["hide-input"] mystnb={"image": {"classes": "only-light", "alt": "GT-known of four contrasts minus that of CAM, for two data sets, two networks and four heads, with intervals. infoCAM is at or near zero for the three heads trained by SGD and clearly above for the one trained by Adam. infoCAM+ is like it, and above zero on CUB-50 with SqueezeNet. Rivals are below zero, far below on CUB-50."}}
 INK = {"infocam": "infoCAM", "infocam_plus": "infoCAM+", "rivals_1": "rivals", "rivals_3": "rivals"}
 places = [(d, b) for d, by in full.items() for b in by]
 
@@ -714,15 +713,15 @@ def draw_headline():
 
 draw_headline()
 
-# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "GT-known of four contrasts minus that of CAM, for two data sets, two networks and four heads, with intervals. infoCAM is at zero for the three heads trained by SGD and clearly above for the one trained by Adam. infoCAM+ is like it, and above zero on CUB-50 with SqueezeNet. Rivals are below zero, far below on CUB-50."}}
+# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "GT-known of four contrasts minus that of CAM, for two data sets, two networks and four heads, with intervals. infoCAM is at or near zero for the three heads trained by SGD and clearly above for the one trained by Adam. infoCAM+ is like it, and above zero on CUB-50 with SqueezeNet. Rivals are below zero, far below on CUB-50."}}
 with dark_style():
     draw_headline()
 
 # %% [markdown]
 # The four marks of a row are the four heads: softmax with SGD, softmax with Adam, softmax and PC-softmax on skewed classes.
 #
-# Three of four heads say the same as chapter 05: infoCAM is CAM.
-# The fourth is new: with a head that Adam trained, infoCAM is better, on both data sets and with both networks.
+# Three of four heads say nearly the same as chapter 05: infoCAM is CAM, but for one of twelve, softmax on SqueezeNet's birds, where it is a little better.
+# The fourth head is new: with one that Adam trained, infoCAM is better, on both data sets and with both networks.
 # It is not infoCAM that changes, but CAM: Adam's steps move the mean weight, the {term}`gauge`, which no probability depends on, and CAM shows it.
 # Equation {eq}`eq-centring` says by what the two maps differ.
 
@@ -742,13 +741,16 @@ for d, b in places:
     assert grid["softmax_adam"]["infocam"]["none"]["minus_cam"]["low"] > 0
     for head in ("softmax", "softmax_skewed", "pc_softmax_skewed"):
         entry = grid[head]["infocam"]["none"]["minus_cam"]
-        assert entry["low"] <= 0  # nowhere better beyond doubt
+        assert (entry["low"] > 0) == ((d, b, head) == ("CUB-50", "SqueezeNet", "softmax"))
+        assert entry["mean"] < 0.25 * grid["softmax_adam"]["infocam"]["none"]["minus_cam"]["mean"]
     assert full[d][b]["pc_from_softmax"] < 1e-5  # equally many images: PC-softmax is softmax
-plus = [full[d][b]["grid"]["softmax"]["infocam_plus"]["none"]["minus_cam"]["low"] > 0 for d, b in places]
-assert sum(plus) == 1  # infoCAM+ gains beyond doubt in one setting
+plus = [full[d][b]["grid"]["softmax"]["infocam_plus"]["none"]["minus_cam"] for d, b in places]
+assert sum(entry["low"] > 0 for entry in plus) == 1  # infoCAM+ gains beyond doubt in one setting
+assert sum(entry["high"] < 0 for entry in plus) == 1  # and loses in one
 
 # %% [markdown]
-# After SGD class weights are centred, and the maps of CAM and infoCAM correlate perfectly; after Adam they do not, while accuracy is the same.
+# After SGD class weights are nearly centred, and the maps of CAM and infoCAM correlate almost perfectly; after Adam they do not, while accuracy is the same or nearly so.
+# SGD leaves the mean of the first, random weights where it was: the less a head learns, by small steps, the more of it shows, and with the small rate that SqueezeNet's birds ask for it does.
 # Whoever looks at CAM of a network that Adam trained looks partly at its optimiser; infoCAM takes that out for nothing.
 #
 # ### The window sum and its ingredients, once more
@@ -771,6 +773,24 @@ panels[1].legend(fontsize=9)
 figure.supxlabel("GT-known of CAM minus that without a window, points", fontsize=10)
 figure.suptitle("The window sum gains everywhere; what in it gains differs", fontsize=11, x=0.01, ha="left")
 plt.show()
+
+# %% [markdown]
+# That is the main head; here are all four, CAM first and then infoCAM in each cell.
+
+# %% tags=["remove-input", "hide-output", "nbval-check-output"]
+def both(cells, geometry):
+    return " / ".join(percent(cells[name][geometry]["gt_known"]["mean"]) for name in ("cam", "infocam"))
+
+
+windows = list(full["CUB-50"]["MobileNetV2"]["grid"]["softmax"]["cam"])
+rows = [(HEAD[h], label(g), *(both(full[d][b]["grid"][h], g) for d, b in places)) for h in HEAD for g in windows]
+display(Markdown(markdown_table(("head", "geometry", *(f"{d}, {b}" for d, b in places)), rows)))
+
+# %%
+for d, b in places:
+    for head, cells in full[d][b]["grid"].items():
+        for window in (3, 4):
+            assert cells["cam"][f"padded_{window}"]["minus_no_window"]["low"] > 0, (d, b, head)
 
 # %% [markdown]
 # On birds, whose boxes are a third of the picture, a smaller map helps; on Tiny-ImageNet, whose boxes are half of it, the same shrinking makes boxes too small and does great harm.
@@ -833,10 +853,10 @@ for d, b in places:
 # * **Whether the paper's tables were made with this code** is not known; the repository has no logs. We say what the code does.
 # * **Frozen networks.** A fine-tuned network has other maps. The recipe to fine-tune VGG16 and ResNet-50, with and without ADL {cite:p}`choe2019`, is in `softmi.finetuning`, and was not run for want of a GPU.
 # * **One rate for both losses.** The rate was chosen for softmax with all images; the skewed heads take it as it is.
-# * **Rates at the edge.** On Tiny-ImageNet the lowest rate that was tried is the best for both optimisers; a lower one may be better still.
+# * **A rate at the edge.** With SqueezeNet on Tiny-ImageNet the lowest rate of SGD that was tried is the best; a lower one may be better still.
 # * **Adam without weight decay.** With decay the mean weight would shrink; how fast depends on its strength.
 # * **Steps of 0.05.** A finer threshold would raise all numbers a little. Chapter 05 has steps of 0.01.
-# * **Seeds.** Only the main head without a window has three; intervals come from resampling images, which vary more.
+# * **Seeds.** Only the main head without a window has three of them; intervals come from resampling images, which vary more.
 
 # %% tags=["remove-input", "nbval-check-output"]
 rows = []

@@ -50,12 +50,12 @@ book/_generated/.made: $(CODE) claims.yml CITATION.cff _config.yml book/referenc
 	@touch $@
 
 # The last file that a build leaves, so there is none after a build that failed. Sphinx reads only
-# what changed, unless that is what all pages depend on; without .buildinfo it writes all pages, so
-# that titles in the contents are the new ones and a link into nothing is found wherever it is.
+# what changed, unless that is what all pages depend on; it writes all pages, so that titles in the
+# contents are the new ones, and a link into nothing is found wherever it is.
 _build/html/index.html: $(READY) book/_generated/.made _config.yml _toc.yml $(CODE) \
 		$(wildcard book/*.* book/_static/* book/_templates/* notebooks/*.ipynb)
 	@$(PY) -c 'import jupyter_book as b; b.__version__.startswith("1.") or exit("needs Jupyter Book 1")'
-	@rm -f $@ $(@D)/.buildinfo
+	@rm -rf $(@D)
 	$(BOOK) build . $(if $(filter $(READY) _config.yml _toc.yml tools/% book/_templates/%,$?),--all) -n -W --keep-going
 	@test -s $@ || { echo "The build left no $@"; exit 1; }
 

@@ -474,13 +474,13 @@ def test_pointing_at_a_map_in_its_chapter_says_the_nats_of_a_cell(reader, site):
     drawn = figure.locator(".play-pad svg")
     drawn.scroll_into_view_if_needed()
     size = drawn.bounding_box()["width"] / 12
-    said = []
-    for row, column in ((2, 2), (6, 6)):
-        drawn.hover(position={"x": (column + 0.5) * size, "y": (row + 0.5) * size})
+    said = set()
+    for row in range(12):
+        drawn.hover(position={"x": 6.5 * size, "y": (row + 0.5) * size})
         sentence = figure.locator(".play-sentence").inner_text()
-        assert sentence.startswith(f"Row {row + 1}, column {column + 1}: {cell.inner_text()} nats")
-        said.append(cell.inner_text())
-    assert said[0] != said[1]
+        assert sentence.startswith(f"Row {row + 1}, column 7: {cell.inner_text()} nats")
+        said.add(cell.inner_text())
+    assert len(said) > 2
     assert reader.errors == []
 
 

@@ -34,53 +34,56 @@ the same with a threshold from held-out images         :class:`BoxAccuracy`
 =====================================================  ==========================================
 """
 
-from softmi.activation_maps import ActivationMaps
-from softmi.cam import class_activation_map, contrast_weights, sum_in_boxes, window_sum
-from softmi.estimators import SoftmaxMutualInformation
-from softmi.imbalance import (
-    FocalLoss,
-    LDAMLoss,
-    NormalisedLinear,
-    balanced_class_weights,
-    focal_loss,
-    ldam_loss,
-)
-from softmi.information import (
-    MutualInformationEstimate,
-    conditional_mutual_information,
-    entropy,
-    mutual_information,
-    pointwise_mutual_information,
-)
-from softmi.localization import (
-    BoxAccuracy,
-    LocalizationAccuracy,
-    MaxBoxAccuracy,
-    MaxBoxAccuracyV2,
-    PixelAveragePrecision,
-    box_iou,
-    boxes_from_score_maps,
-    ious_over_thresholds,
-)
-from softmi.losses import (
-    PCSoftmaxLoss,
-    balanced_softmax_cross_entropy,
-    logit_adjusted_cross_entropy,
-    pc_cross_entropy,
-    pc_log_softmax,
-    pc_softmax,
-)
-from softmi.priors import adjust_logits, fold_prior, unfold_prior
-from softmi.synthetic import (
-    DiscreteJoint,
-    GaussianClasses,
-    LabelNoise,
-    NoisyXor,
-    Rings,
-    StudentTClasses,
-    long_tailed_prior,
-)
-from softmi.training import fit
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from softmi.activation_maps import ActivationMaps
+    from softmi.boxes import box_iou, boxes_from_score_maps, ious_over_thresholds
+    from softmi.cam import class_activation_map, contrast_weights, sum_in_boxes, window_sum
+    from softmi.estimators import SoftmaxMutualInformation
+    from softmi.imbalance import (
+        FocalLoss,
+        LDAMLoss,
+        NormalisedLinear,
+        balanced_class_weights,
+        focal_loss,
+        ldam_loss,
+    )
+    from softmi.information import (
+        MutualInformationEstimate,
+        conditional_mutual_information,
+        entropy,
+        mutual_information,
+        pointwise_mutual_information,
+    )
+    from softmi.localization import (
+        BoxAccuracy,
+        LocalizationAccuracy,
+        MaxBoxAccuracy,
+        MaxBoxAccuracyV2,
+        PixelAveragePrecision,
+    )
+    from softmi.losses import (
+        PCSoftmaxLoss,
+        balanced_softmax_cross_entropy,
+        logit_adjusted_cross_entropy,
+        pc_cross_entropy,
+        pc_log_softmax,
+        pc_softmax,
+    )
+    from softmi.priors import adjust_logits, fold_prior, unfold_prior
+    from softmi.synthetic import (
+        DiscreteJoint,
+        GaussianClasses,
+        LabelNoise,
+        NoisyXor,
+        Rings,
+        StudentTClasses,
+        long_tailed_prior,
+    )
+    from softmi.training import fit
 
 __version__ = "0.1.0"
 
@@ -128,3 +131,47 @@ __all__ = [
     "unfold_prior",
     "window_sum",
 ]
+
+# A module is imported when one of its names is first asked for: a loss should not wait for
+# torchvision, torchmetrics and scikit-learn, which take longer to import than torch itself.
+_HOMES = {
+    "activation_maps": "ActivationMaps",
+    "boxes": "box_iou boxes_from_score_maps ious_over_thresholds",
+    "cam": "class_activation_map contrast_weights sum_in_boxes window_sum",
+    "estimators": "SoftmaxMutualInformation",
+    "imbalance": (
+        "FocalLoss LDAMLoss NormalisedLinear balanced_class_weights focal_loss ldam_loss"
+    ),
+    "information": (
+        "MutualInformationEstimate conditional_mutual_information entropy mutual_information "
+        "pointwise_mutual_information"
+    ),
+    "localization": (
+        "BoxAccuracy LocalizationAccuracy MaxBoxAccuracy MaxBoxAccuracyV2 PixelAveragePrecision"
+    ),
+    "losses": (
+        "PCSoftmaxLoss balanced_softmax_cross_entropy logit_adjusted_cross_entropy "
+        "pc_cross_entropy pc_log_softmax pc_softmax"
+    ),
+    "priors": "adjust_logits fold_prior unfold_prior",
+    "synthetic": (
+        "DiscreteJoint GaussianClasses LabelNoise NoisyXor Rings StudentTClasses long_tailed_prior"
+    ),
+    "training": "fit",
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(f"softmi.{_HOME[name]}"), name)
+    elif not name.startswith("_") and find_spec(f"softmi.{name}"):
+        value = import_module(f"softmi.{name}")
+    else:
+        raise AttributeError(f"module 'softmi' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

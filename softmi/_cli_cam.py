@@ -78,15 +78,10 @@ PREFIXES = ("module.", "_orig_mod.", "_forward_module.", "model.")
 DEEPEST, LARGEST_FILE, LARGEST_SIZE = 3, 2**28, 4096
 
 
-def add_parser(commands: "argparse._SubParsersAction") -> None:
-    """Add the command `cam` to the commands of the program."""
-    cam = commands.add_parser(
-        "cam",
-        help="draw where in IMAGE a network finds its information",
-        description=DESCRIPTION,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(cam: argparse.ArgumentParser) -> None:
+    """Make a parser that of the command `cam`."""
+    cam.description, cam.epilog = DESCRIPTION, EXAMPLE
+    cam.formatter_class = argparse.RawDescriptionHelpFormatter
     cam.set_defaults(run=run, show=show, parser=cam)
     cam.add_argument("image", metavar="IMAGE", type=Path)
     cam.add_argument(

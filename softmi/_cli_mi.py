@@ -56,15 +56,10 @@ OF_LOGITS = ("prior_corrected",)
 OF_INPUTS = ("folds", "seed", "jobs", "device", "no_extrapolation", "progress")
 
 
-def add_parser(commands: "argparse._SubParsersAction") -> None:
-    """Add the command `mi` to the commands of the program."""
-    mi = commands.add_parser(
-        "mi",
-        help="estimate the mutual information of the samples in FILE.npz",
-        description=DESCRIPTION,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(mi: argparse.ArgumentParser) -> None:
+    """Make a parser that of the command `mi`."""
+    mi.description, mi.epilog = DESCRIPTION, EXAMPLE
+    mi.formatter_class = argparse.RawDescriptionHelpFormatter
     mi.set_defaults(run=run, show=show, parser=mi)
     mi.add_argument("file", metavar="FILE.npz", type=Path)
     mi.add_argument("--json", action="store_true", help="print one JSON object")

@@ -1,13 +1,18 @@
 """The commands `softmi mi`, mutual information of samples, and `softmi cam`, maps of a picture."""
 
 import argparse
+import importlib
 import json
 import math
 import sys
 from collections.abc import Sequence
 
 import softmi
-from softmi import _cli_cam, _cli_mi
+
+COMMANDS = {
+    "mi": "estimate the mutual information of the samples in FILE.npz",
+    "cam": "draw where in IMAGE a network finds its information",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,8 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"softmi {softmi.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _cli_mi.add_parser(commands)
-    _cli_cam.add_parser(commands)
+    argv = sys.argv[1:] if argv is None else argv
+    chosen = next((argument for argument in argv if not argument.startswith("-")), None)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary)
+        if name == chosen:  # the other is only listed: its imports take seconds
+            importlib.import_module(f"softmi._cli_{name}").add_arguments(command)
     options = parser.parse_args(argv)
     try:
         report = options.run(options)

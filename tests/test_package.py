@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import softmi
 from tools.notebooks import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -47,6 +48,27 @@ def run(*command: str | Path, cwd: Path) -> str:
     )  # fmt: skip
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def test_a_loss_and_an_estimate_wait_for_torch_alone():
+    script = """
+import sys
+import softmi
+assert "torch" not in sys.modules
+from softmi import PCSoftmaxLoss, mutual_information
+heavy = {"torchvision", "torchmetrics", "sklearn", "scipy", "matplotlib", "lightning_fabric"}
+print(sorted(heavy & set(sys.modules)))
+"""
+    assert run(sys.executable, "-c", script, cwd=ROOT).strip() == "[]"
+
+
+def test_names_of_the_package_are_found_when_asked_for():
+    assert sorted(softmi._HOME) == softmi.__all__
+    assert set(softmi.__all__) <= set(dir(softmi))
+    assert softmi.audit.mean_of_running_means  # modules, too
+    for name in ("pc_sofmax", "_audits", "__wrapped__"):
+        with pytest.raises(AttributeError, match=f"softmi.*{name}"):
+            getattr(softmi, name)
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ $(ENV)/.softmi-ready: requirements.lock pyproject.toml
 	@echo "Making the environment in $(ENV) from requirements.lock: once, some minutes."
 	@mkdir -p $(ENV) && touch $(ENV)/.unfinished
 	$(PYTHON) -m venv $(ENV)
-	$(ENV)/bin/python -m pip install --requirement requirements.lock
+	$(ENV)/bin/python -m pip install --no-compile --requirement requirements.lock
 	$(ENV)/bin/python -m pip install --no-deps --no-build-isolation --editable .
 	@rm $(ENV)/.unfinished && touch $@
 

@@ -1,18 +1,19 @@
 """The built book as a reader meets it: in a browser, on a phone, in the dark, without network.
 
-Uses _build/html where `make book` left it newer than all it is made of, and builds the book into a
-temporary folder otherwise. What needs a browser takes the Chromium or Chrome of the system, and is
+Brings _build/html up to date as `make book` does, but for the notebooks; without make, builds
+into a temporary folder. What needs a browser takes the Chromium or Chrome of the system, and is
 skipped, with what to install, where there is none.
 """
 
 import gzip
+import os
 import re
 import shutil
 import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,9 +34,6 @@ SOURCES = [TOC["root"], *(c["file"] for part in TOC["parts"] for c in part["chap
 FIRST, *OTHERS = [f"{source}.html" for source in SOURCES]
 PAGES = [FIRST, *OTHERS, "genindex.html", "search.html"]
 CHAPTER = next(page for page in OTHERS if page.startswith("notebooks/"))
-INPUTS = ("_config.yml", "_toc.yml", "claims.yml", "book/*.*", "book/_static/*",
-          "book/_templates/*", "notebooks/*.ipynb", "results/*.json", "softmi/*.py",
-          "tools/*.py")  # fmt: skip
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 FIRST_BYTES, PAGE_BYTES, PICTURE_BYTES = 1_500_000, 3_000_000, 300_000
@@ -44,41 +42,30 @@ FIRST_BYTES, PAGE_BYTES, PICTURE_BYTES = 1_500_000, 3_000_000, 300_000
 # The book
 
 
-def is_current(index: Path) -> bool:
-    """Whether the built book is newer than all that it is made of."""
-    inputs = [path for pattern in INPUTS for path in ROOT.glob(pattern)]
-    return index.exists() and index.stat().st_mtime > max(p.stat().st_mtime for p in inputs)
-
-
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the built book."""
-    html = ROOT / "_build" / "html"
-    if is_current(html / "index.html"):
-        return html
+    if make := shutil.which("make"):
+        # The environment is this one, and its programs are found first.
+        folder = Path(sys.executable).parent
+        environment = os.environ | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+        call = [make, "--no-print-directory", "_build/html/index.html", "ENV="]
+        run_or_fail([*call, f"PYTHON={sys.executable}"], environment)
+        return ROOT / "_build" / "html"
     output = tmp_path_factory.mktemp("book")
     build = "from jupyter_book.cli.main import main; main()"
-    for command in (
-        ["-m", "tools.build_pages"],
-        [
-            "-c",
-            build,
-            "build",
-            ".",
-            "--path-output",
-            str(output),
-            "--all",
-            "-n",
-            "-W",
-            "--keep-going",
-        ],
-    ):
-        done = subprocess.run(
-            [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            pytest.fail(f"the book was not built:\n{(done.stdout + done.stderr)[-3000:]}")
+    options = ["--path-output", str(output), "--all", "-n", "-W", "--keep-going"]
+    run_or_fail([sys.executable, "-m", "tools.build_pages"], os.environ)
+    run_or_fail([sys.executable, "-c", build, "build", ".", *options], os.environ)
     return output / "_build" / "html"
+
+
+def run_or_fail(command: list[str], environment: Mapping[str, str]) -> None:
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.fail(f"the book was not built:\n{(done.stdout + done.stderr)[-3000:]}")
 
 
 @pytest.fixture(scope="module")

@@ -75,9 +75,9 @@ full: $(READY) ## run the notebooks on the full data under SOFTMI_DATA (NB=05 fo
 	$(PY) -m tools.run_notebooks $(NB) --profile full --jobs $(JOBS)
 	@echo "Results: $(CURDIR)/results"
 
-claims: $(READY) ## bring the README's table up to date, then check claims and notebooks
+claims: $(READY) ## bring the README's table up to date, then check claims, numbers and notebooks
 	$(PY) -m tools.build_pages --readme
-	$(PY) -m pytest tests/test_claims.py tests/test_notebooks.py -q
+	$(PY) -m pytest tests/test_claims.py tests/test_notebooks.py tests/test_book_pages.py -q -m "not minutes"
 
 pdf: $(READY) ## print the whole book with Chromium (CHROMIUM= names another)
 	$(PY) -m tools.build_pages

@@ -86,7 +86,15 @@ generator = torch.Generator().manual_seed(seed)
 #
 # The first term is what a test set can measure: the entropy of the labels minus the cross-entropy.
 # The second is never negative and vanishes exactly when the classifier gives the true posterior.
-# Hence $I(X;Y) \ge H(Y) - \mathrm{CE}$ (Barber and Agakov's variational bound, for a label).
+# That is Barber and Agakov's variational bound, for a label:
+#
+# :::{prf:theorem} Cross-entropy bounds mutual information
+# :label: thm-bound
+#
+# For every joint distribution of $X$ and $Y$ with prior $\pi$ and every classifier $q$,
+# $H(Y) - \mathrm{CE} \le I(X;Y)$.
+# Equality holds exactly if $q(\cdot \mid x) = p(\cdot \mid x)$ for almost every $x$.
+# :::
 #
 # On a discrete joint table every term can be summed exactly, so that the equation can be tested to rounding.
 # The table is small, skewed and random; the classifier is random too, and therefore bad.
@@ -164,8 +172,15 @@ assert ratio.max() > 1
 # \end{aligned}
 # $$ (eq-identity)
 #
-# The last term of the first line does not depend on the network.
-# So PC-softmax and plain cross-entropy on $f + \log \pi$ have the same gradient, the same minimisers, and from the same seed the same training run.
+# The last term of the first line does not depend on the network, so that its gradient is zero:
+#
+# :::{prf:theorem} One loss
+# :label: thm-one-loss
+#
+# The loss $-\log s_y$ of PC-softmax and the plain cross-entropy of $f + \log \pi$ have the same gradient in $f$, and the same minimisers.
+# From the same seed they give the same training run.
+# :::
+#
 # Ren et al. (2020) published this loss as {term}`balanced softmax`, and Menon et al. (2021) as the {term}`logit-adjusted loss <logit adjustment>` with $\tau = 1$: three names, one kernel.
 
 
@@ -222,7 +237,7 @@ assert wrong > truth
 #
 # The bound is tight only at the true posterior; gradient descent on the cross-entropy moves towards it.
 # Below, a table of free logits is trained by full-batch gradient steps, once with plain cross-entropy and once with PC-softmax.
-# Both readings climb to the same exact value, and with $\log M$ in place of $H(Y)$ the plain one climbs past it.
+# In {numref}`fig-training` both readings climb to the same exact value, and with $\log M$ in place of $H(Y)$ the plain one climbs past it.
 
 
 # %% tags=["hide-input"]
@@ -271,7 +286,7 @@ def draw_headline():
 
 draw_headline()
 
-# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Three curves against training steps. Softmax with H(Y) and PC-softmax rise from below to the dashed line of the true mutual information and stay under it; softmax with log M lies above softmax with H(Y) throughout and ends above the line."}}
+# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Three curves against training steps. Softmax with H(Y) and PC-softmax rise from below to the dashed line of the true mutual information and stay under it; softmax with log M lies above softmax with H(Y) throughout and ends above the line."}, "figure": {"name": "fig-training", "caption": "What three readings say while a network trains; the dashed line is the true information."}}
 with dark_style():
     draw_headline()
 

@@ -761,12 +761,12 @@ def draw_headline():
 
 draw_headline()
 
-# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Two panels of mutual information against the number of dimensions, imbalanced tasks. Left, networks trained here: PC-softmax and softmax with H(Y) lie on the line of the truth; softmax with log M lies above it in every dimension, and above the ceiling H(Y) in five and ten. Right, the released networks: PC-softmax and softmax with H(Y) lie below the truth, further below in higher dimensions; softmax with log M is above it in one and two dimensions and below it in five and ten."}}
+# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Two panels of mutual information against the number of dimensions, imbalanced tasks. Left, networks trained here: PC-softmax and softmax with H(Y) lie on the line of the truth; softmax with log M lies above it in every dimension, and above the ceiling H(Y) in five and ten. Right, the released networks: PC-softmax and softmax with H(Y) lie below the truth, further below in higher dimensions; softmax with log M is above it in one and two dimensions and below it in five and ten."}, "figure": {"name": "fig-synthetic", "caption": "Imbalanced classes: the readings of networks trained to convergence, and of those that the authors released."}}
 with dark_style():
     draw_headline()
 
 # %% [markdown]
-# The standard deviation over seeds is smaller than the symbols.
+# In {numref}`fig-synthetic` the standard deviation over seeds is smaller than the symbols.
 #
 # ### What no lower bound can do
 #

@@ -663,12 +663,12 @@ def draw_headline():
 
 draw_headline()
 
-# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Two panels, balanced and long-tailed classes: error in nats against the number of dimensions, 1 to 100. The extrapolated estimate stays on the zero line and the cross-fitted classifier just below it in all dimensions. InfoNCE, logistic regression, MINE and nearest neighbours fall ever further below with the dimension, nearest neighbours furthest."}}
+# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Two panels, balanced and long-tailed classes: error in nats against the number of dimensions, 1 to 100. The extrapolated estimate stays on the zero line and the cross-fitted classifier just below it in all dimensions. InfoNCE, logistic regression, MINE and nearest neighbours fall ever further below with the dimension, nearest neighbours furthest."}, "figure": {"name": "fig-estimators", "caption": "Error of each estimator against the number of dimensions, in the archived run."}}
 with dark_style():
     draw_headline()
 
 # %% [markdown]
-# How large is the error of a single run, on average?
+# {numref}`fig-estimators` shows means over runs: how large is the error of a single one?
 # Against the truth, the luck of the draw is in every number; against the value from the known densities on the same samples, it is not.
 
 # %% tags=["remove-input", "nbval-check-output"]

@@ -699,12 +699,12 @@ def draw_headline():
 
 draw_headline()
 
-# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Four panels of accuracy for softmax, PC-softmax and post-hoc correction, one line a seed. From softmax to PC-softmax the micro accuracy on the authors' test falls, the class mean there and the micro accuracy on the official test rise, and the accuracy at the training prior falls for every seed. PC-softmax and post-hoc are level."}}
+# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Four panels of accuracy for softmax, PC-softmax and post-hoc correction, one line a seed. From softmax to PC-softmax the micro accuracy on the authors' test falls, the class mean there and the micro accuracy on the official test rise, and the accuracy at the training prior falls for every seed. PC-softmax and post-hoc are level."}, "figure": {"name": "fig-imbalanced", "caption": "Accuracy of softmax, PC-softmax and post-hoc correction; a line is a seed."}}
 with dark_style():
     draw_headline()
 
 # %% [markdown]
-# Differences seed by seed, in points of accuracy, with Student's 95 % interval.
+# The differences behind {numref}`fig-imbalanced`, seed by seed, in points of accuracy, with Student's 95 % interval.
 # "up" and "down" mean that the whole interval lies on one side of zero, "open" that it does not.
 # The last two rows split what happens into two causes: the rule, averaged over both networks, and the loss, averaged over both rules.
 #

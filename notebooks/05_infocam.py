@@ -239,6 +239,13 @@ plt.show()
 # A map that compares classes does not change: the vector cancels.
 # The choice of that vector is the {term}`gauge`: CAM shows something that the classifier does not determine, and infoCAM does not.
 # This is the best argument for infoCAM, and it holds exactly.
+#
+# :::{prf:theorem} Gauge
+# :label: thm-gauge
+#
+# Let $u$ be any vector, and $W'_k = W_k + u$ for all classes $k$.
+# Then the probabilities of every image, and the map $m$ of equation {eq}`eq-map` for every $R$ that is not empty, are those of $W$, while CAM moves by $\frac{1}{hw} \sum_c u_c A_c(i,j)$.
+# :::
 
 # %%
 average = F.normalize(features.mean((0, 2, 3)), dim=0)  # any direction would do; this one shows
@@ -278,8 +285,14 @@ plt.show()
 #
 # The factor in front disappears when a map is scaled to its range, so infoCAM differs from CAM only by $\bar W$.
 # And gradient descent never moves $\bar W$: the gradient of the {term}`cross-entropy` with respect to $f_k$ is $p_k - 1[k = y]$, which sums to zero over the classes.
-# Step after step, with momentum or without, the weights of all classes together go nowhere; weight decay shrinks their mean, and that is all.
-# It starts small, as a mean of random vectors does, while the weights of each class grow.
+#
+# :::{prf:theorem} Gradient descent stays in its gauge
+# :label: thm-mean-weight
+#
+# Under stochastic gradient descent on the cross-entropy, with momentum or without, the mean weight $\bar W$ keeps its first value; with weight decay $\lambda$ and rates $\eta_t$ and no momentum it is $\prod_t (1 - \eta_t \lambda)$ times that.
+# :::
+#
+# The mean starts small, as that of random vectors does, while the weights of each class grow.
 # So a head that was trained by gradient descent is almost in the gauge of infoCAM already.
 # (Adam rescales each weight by its own history, so its steps need not sum to zero.)
 
@@ -933,12 +946,12 @@ def draw_headline():
 
 draw_headline()
 
-# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "GT-known accuracy of five maps in three geometries, with intervals. Without a window all maps lie far below the line of the best centred box; CAM and infoCAM coincide and infoCAM+ is slightly higher. With the padded window CAM, infoCAM and infoCAM+ come close to the line; shrunk only they reach it, and infoCAM+ passes it. Rivals stay far below throughout."}}
+# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "GT-known accuracy of five maps in three geometries, with intervals. Without a window all maps lie far below the line of the best centred box; CAM and infoCAM coincide and infoCAM+ is slightly higher. With the padded window CAM, infoCAM and infoCAM+ come close to the line; shrunk only they reach it, and infoCAM+ passes it. Rivals stay far below throughout."}, "figure": {"name": "fig-geometry", "caption": "GT-known of five maps in three geometries on the birds, in the archived run; bars are two standard errors over images."}}
 with dark_style():
     draw_headline()
 
 # %% [markdown]
-# What the geometry does is plain from averages over all test images: where the true boxes lie, and where CAM is bright.
+# What the geometry does in {numref}`fig-geometry` is plain from averages over all test images: where the true boxes lie, and where CAM is bright.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Four averages over the test images. True boxes fill the middle of the picture. CAM without a window is brightest slightly left of and above the middle and reaches the border; padded it is concentrated in the middle; shrunk it lies in the middle with an empty border."}}
 figure, axes = plt.subplots(1, 4, figsize=(7.2, 2.2))

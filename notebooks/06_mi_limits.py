@@ -669,7 +669,7 @@ def draw_headline():
 
 draw_headline()
 
-# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Two panels. Left, certified lower bound against the number of samples for three tasks: each curve starts below zero, crosses it, later for tasks with less information, and approaches its own line of the truth from below. Right, certified bound against the number of classes for labels that are read without error, 1,000 samples: with the prior known it follows the truth; with the prior counted from the labels it bends and stays below the logarithm of the number of samples."}}
+# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Two panels. Left, certified lower bound against the number of samples for three tasks: each curve starts below zero, crosses it, later for tasks with less information, and approaches its own line of the truth from below. Right, certified bound against the number of classes for labels that are read without error, 1,000 samples: with the prior known it follows the truth; with the prior counted from the labels it bends and stays below the logarithm of the number of samples."}, "figure": {"name": "fig-certified", "caption": "What can be certified of a little and of much information, against samples, and of many classes."}}
 with dark_style():
     draw_headline()
 
@@ -685,7 +685,7 @@ failed, tried = certified["failures"], certified["bounds"]
 display(Markdown(f"Bounds above the truth: {failed['known']} and {failed['counted']} of {tried:,} each."))
 
 # %% [markdown]
-# Two lessons.
+# Two lessons of {numref}`fig-certified`.
 # A little information needs a large sample before it can be {term}`certified <certified bound>`: the bound pays for its guarantee.
 # And a label with about as many classes as there are samples cannot be certified, nor even measured, from counts: the plug-in entropy of $n$ labels is at most $\log n$, and the bound stays below.
 # Whoever knows the {term}`prior` is past that limit, which is no contradiction: such a bound is not distribution-free any more.

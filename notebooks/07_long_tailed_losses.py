@@ -760,7 +760,7 @@ each_test(difference_table)
 if "cifar10lt" in full:
     draw_methods(main, f"{where}: what each method gives and takes")
 
-# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Two panels, class mean and accuracy at the training prior, with a row for each of six methods, a dot for each of five seeds and a bar for the mean, from the archived run on CIFAR-10-LT."}}
+# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Two panels, class mean and accuracy at the training prior, with a row for each of six methods, a dot for each of five seeds and a bar for the mean, from the archived run on CIFAR-10-LT."}, "figure": {"name": "fig-long-tail", "caption": "CIFAR-10-LT, archived run: the accuracy of each method; a dot is a seed."}}
 if "cifar10lt" in full:
     with dark_style():
         draw_methods(main, f"{where}: what each method gives and takes")
@@ -775,7 +775,7 @@ each_test(certainty_table)
 # %% [markdown]
 # ### Does the seed matter as much as the method?
 #
-# Among the four methods that are made for the long tail (class-weighted, LDAM-DRW, PC-softmax, post-hoc): the standard deviation over seeds within a method, and over the means of the methods.
+# Among the four methods of {numref}`fig-long-tail` that are made for the long tail (class-weighted, LDAM-DRW, PC-softmax, post-hoc): the standard deviation over seeds within a method, and over the means of the methods.
 
 # %% tags=["remove-input", "nbval-check-output"]
 rows = []

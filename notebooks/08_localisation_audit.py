@@ -713,12 +713,12 @@ def draw_headline():
 
 draw_headline()
 
-# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "GT-known of four contrasts minus that of CAM, for two data sets, two networks and four heads, with intervals. infoCAM is at or near zero for the three heads trained by SGD and clearly above for the one trained by Adam. infoCAM+ is like it, and above zero on CUB-50 with SqueezeNet. Rivals are below zero, far below on CUB-50."}}
+# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "GT-known of four contrasts minus that of CAM, for two data sets, two networks and four heads, with intervals. infoCAM is at or near zero for the three heads trained by SGD and clearly above for the one trained by Adam. infoCAM+ is like it, and above zero on CUB-50 with SqueezeNet. Rivals are below zero, far below on CUB-50."}, "figure": {"name": "fig-audit", "caption": "GT-known of each contrast minus that of CAM, with intervals over images; the four marks are the four heads."}}
 with dark_style():
     draw_headline()
 
 # %% [markdown]
-# The four marks of a row are the four heads: softmax with SGD, softmax with Adam, softmax and PC-softmax on skewed classes.
+# The four marks of a row of {numref}`fig-audit` are the four heads: softmax with SGD, softmax with Adam, softmax and PC-softmax on skewed classes.
 #
 # Three of four heads say nearly the same as chapter 05: infoCAM is CAM, but for one of twelve, softmax on SqueezeNet's birds, where it is a little better.
 # The fourth head is new: with one that Adam trained, infoCAM is better, on both data sets and with both networks.
@@ -750,7 +750,7 @@ assert sum(entry["high"] < 0 for entry in plus) == 1  # and loses in one
 
 # %% [markdown]
 # After SGD class weights are nearly centred, and the maps of CAM and infoCAM correlate almost perfectly; after Adam they do not, while accuracy is the same or nearly so.
-# SGD leaves the mean of the first, random weights where it was: the less a head learns, by small steps, the more of it shows, and with the small rate that SqueezeNet's birds ask for it does.
+# By {prf:ref}`thm-mean-weight` SGD leaves the mean of the first, random weights where it was: the less a head learns, by small steps, the more of it shows, and with the small rate that SqueezeNet's birds ask for it does.
 # Whoever looks at CAM of a network that Adam trained looks partly at its optimiser; infoCAM takes that out for nothing.
 #
 # ### The window sum and its ingredients, once more

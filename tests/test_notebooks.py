@@ -153,7 +153,7 @@ def test_every_figure_has_a_text_in_its_place(pair):
 
 @each_pair
 def test_the_headline_figure_comes_in_light_and_dark(pair):
-    cells = code_cells(pair.read_source())
+    cells = list(code_cells(pair.read_source()))
     images = [cell.metadata.get("mystnb", {}).get("image", {}) for cell in cells]
     if not any(images):
         return  # a chapter without figures
@@ -161,6 +161,12 @@ def test_the_headline_figure_comes_in_light_and_dark(pair):
     classes, texts = [c for c, _ in drawn], {alt for _, alt in drawn}
     paired = classes == ["only-light", "only-dark"] and len(texts) == 1
     require(paired, f"{pair.slug}: not one pair of light and dark with one alt text: {drawn}")
+    # Named once: the number and the caption stand below the pair, whichever of the two is shown.
+    figures = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in cells]
+    names = [figure["name"] for figure in figures if "name" in figure]
+    text = pair.source.read_text(encoding="utf-8")
+    referred = len(names) == 1 and f"{{numref}}`{names[0]}`" in text
+    require(referred, f"{pair.slug}: one figure needs a name that the text refers to, got {names}")
 
 
 @each_pair

@@ -66,6 +66,7 @@ def test_numbers_of_the_recipes_are_those_of_their_sources():
         "mnist": (8, 64, 0.01, 0.5, 0.0, 0.0, (), 0.1, False, 6),
         "cifar10lt": (10, *ldam, 8),
         "cifar10lt_gpu": (200, *ldam, 160),
+        "cifar10lt_published": (200, *ldam, 160),
         "cub50": (176, 64, 0.01, 0.9, 4e-5, 0.0, (1 / 3, 2 / 3), 0.1, False, 141),
     }
     assert (longtail.GAMMA, longtail.BETA, longtail.MARGIN, longtail.SCALE) == (2, 0.9999, 0.5, 30)

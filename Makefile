@@ -42,10 +42,10 @@ book: $(READY) ## run the notebooks that are out of date, then build the book
 	@$(MAKE) --no-print-directory _build/html/index.html
 	@echo "Book: $(CURDIR)/_build/html/index.html"
 
-CODE = $(wildcard softmi/*.py tools/*.py)
+CODE = $(wildcard softmi/*.py softmi/*/*.py tools/*.py)
 
-book/_generated/.made: $(CODE) claims.yml CITATION.cff _config.yml book/references.bib \
-		$(wildcard results/*.json notebooks/*.py)
+book/_generated/.made: $(CODE) CITATION.cff _config.yml book/references.bib \
+		$(wildcard claims/*.yml results/*.json notebooks/*.py)
 	$(PY) -m tools.build_pages
 	@touch $@
 
@@ -67,17 +67,17 @@ test-all: $(READY) ## the same, and what takes minutes: falsified results, the w
 	$(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder -rs
 	@echo "Tests: passed"
 
-notebooks: $(READY) ## run all notebooks anew in the smoke profile (NB=05 for one)
+notebooks: $(READY) ## run all notebooks anew in the smoke profile (NB=07 for one)
 	$(PY) -m tools.run_notebooks $(NB) --force --jobs $(JOBS)
 	@echo "Notebooks: $(CURDIR)/notebooks"
 
-full: $(READY) ## run the notebooks on the full data under SOFTMI_DATA (NB=05 for one)
+full: $(READY) ## run the notebooks on the full data under SOFTMI_DATA (NB=07 for one)
 	$(PY) -m tools.run_notebooks $(NB) --profile full --jobs $(JOBS)
 	@echo "Results: $(CURDIR)/results"
 
 claims: $(READY) ## bring the README's table up to date, then check claims, numbers and notebooks
 	$(PY) -m tools.build_pages --readme
-	$(PY) -m pytest tests/test_claims.py tests/test_notebooks.py tests/test_book_pages.py -q -m "not minutes"
+	$(PY) -m pytest tests/book/test_claims.py tests/book/test_notebooks.py tests/book/test_book_pages.py -q -m "not minutes"
 
 pdf: $(READY) ## print the whole book with Chromium (CHROMIUM= names another)
 	$(PY) -m tools.build_pages

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from softmi.localization import V2_IOUS, MaxBoxAccuracyV2
+from softmi.maps import V2_IOUS, MaxBoxAccuracyV2
 
 
 def smooth_maps(images: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import torch
 from torchvision.models import resnet18
 
-from softmi.activation_maps import ActivationMaps
+from softmi.maps import ActivationMaps
 
 CONTRASTS: tuple[dict, ...] = (
     {"contrast": "none"},

@@ -23,7 +23,7 @@ from softmi import (
     class_activation_map,
     fold_prior,
 )
-from softmi.bounds import (
+from softmi.estimators import (
     critic_mutual_information,
     donsker_varadhan,
     infonce,
@@ -32,7 +32,7 @@ from softmi.bounds import (
     nwj,
     smile,
 )
-from softmi.results import markdown_table
+from softmi.evidence.tables import markdown_table
 
 
 def median_seconds(

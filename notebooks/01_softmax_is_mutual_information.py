@@ -33,8 +33,9 @@ from softmi import (
     pc_softmax,
     pointwise_mutual_information,
 )
-from softmi.figures import colour, dark_style, label_line, use_style
-from softmi.results import claims_table, format_number, load_result, markdown_table, save_result
+from softmi.evidence.figures import colour, dark_style, label_line, use_style
+from softmi.evidence.tables import claims_table, format_number, markdown_table
+from softmi.evidence.results import load_result, save_result
 
 use_style()
 torch.set_num_threads(1)

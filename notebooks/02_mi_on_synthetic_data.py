@@ -35,18 +35,11 @@ import softmi
 from softmi import GaussianClasses, PCSoftmaxLoss, entropy, fit, mutual_information
 from softmi import pc_cross_entropy
 from softmi.datasets import data_root, sha256
-from softmi.figures import colour, dark_style, label_line, use_style
+from softmi.evidence.figures import colour, dark_style, label_line, use_style
 from softmi.models import MLP
-from softmi.results import (
-    claims_table,
-    format_number,
-    load_result,
-    markdown_table,
-    paired_difference,
-    project_root,
-    save_result,
-    summarise,
-)
+from softmi.evidence.tables import claims_table, format_number, markdown_table
+from softmi.evidence.results import load_result, project_root, save_result
+from softmi.evidence.statistics import paired_difference, summarise
 from softmi.training import TensorBatches, predict_logits, seed_everything
 
 NAME = "02_mi_on_synthetic_data"

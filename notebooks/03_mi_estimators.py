@@ -43,7 +43,7 @@ from softmi import (
     StudentTClasses,
     long_tailed_prior,
 )
-from softmi.bounds import (
+from softmi.estimators import (
     critic_mutual_information,
     donsker_varadhan,
     infonce,
@@ -53,16 +53,11 @@ from softmi.bounds import (
     smile,
 )
 from softmi.datasets import cifar10, data_root, digits, mnist, sha256
-from softmi.figures import colour, dark_style, label_line, use_style
+from softmi.evidence.figures import colour, dark_style, label_line, use_style
 from softmi.models import CifarResNet
-from softmi.results import (
-    claims_table,
-    load_result,
-    markdown_table,
-    project_root,
-    save_result,
-    summarise,
-)
+from softmi.evidence.tables import claims_table, markdown_table
+from softmi.evidence.results import load_result, project_root, save_result
+from softmi.evidence.statistics import summarise
 
 NAME = "03_mi_estimators"
 use_style()
@@ -847,4 +842,4 @@ display(Markdown(markdown_table(("full run", ""), rows)))
 # :::
 
 # %% [markdown]
-# Next: what no estimate can do, and what a published comparison made of this one, in chapter 06; then what the corrected prior does for a classifier that has to predict, in chapter 04.
+# Next: what no estimate can do, and what a published comparison made of this one, in chapter 04; then what the corrected prior does for a classifier that has to predict, in chapter 05.

@@ -24,7 +24,7 @@ device = "auto"
 
 # %% tags=["remove-input", "nbval-check-output"]
 from IPython.display import Markdown, display
-from softmi.results import claims_table
+from softmi.evidence.tables import claims_table
 
 display(Markdown(claims_table("08_localisation_audit")))
 
@@ -64,31 +64,30 @@ import torch
 import torch.nn.functional as F
 from matplotlib.patches import Rectangle
 
-from softmi import adjust_logits, audit, box_iou, boxes_from_score_maps, mutual_information, wsol
-from softmi import boxes as boxes_module
-from softmi import cam as cam_module
-from softmi.cam import share_of_cells
+from softmi import adjust_logits, box_iou, boxes_from_score_maps, mutual_information
+from softmi.experiments import localisation as wsol
+from softmi.experiments import published_code as audit
+from softmi.maps import boxes as boxes_module
+from softmi.maps import contrast as cam_module
+from softmi.maps import share_of_cells
 from softmi.datasets import CUB, TinyImageNet, digit_scenes, first_per_class, misread_boxes
-from softmi.features import average_pool, extract_feature_maps
-from softmi.figures import colour, dark_style, use_style
+from softmi.models import average_pool, extract_feature_maps
+from softmi.evidence.figures import colour, dark_style, use_style
 from softmi.models import GAPNet, mobilenet_v2_features, squeezenet1_1_features
-from softmi.results import (
-    bootstrap_interval,
-    load_result,
-    markdown_table,
-    project_root,
-    save_result,
-    summarise,
+from softmi.evidence.statistics import bootstrap_interval, summarise
+from softmi.evidence.results import load_result, project_root, save_result
+from softmi.evidence.tables import markdown_table
+from softmi.training import TensorBatches, fit, predict_logits, seed_everything
+from softmi.evidence.units import code_digest, kept_unit
+from softmi.experiments.localisation import (
+    CONTRASTS,
+    HEADS,
+    Task,
+    contrast_maps,
+    judge,
+    moved_boxes,
+    place,
 )
-from softmi.training import (
-    TensorBatches,
-    code_digest,
-    fit,
-    kept_unit,
-    predict_logits,
-    seed_everything,
-)
-from softmi.wsol import CONTRASTS, HEADS, Task, contrast_maps, judge, moved_boxes, place
 
 NAME = "08_localisation_audit"
 if device == "auto":
@@ -720,7 +719,7 @@ with dark_style():
 # %% [markdown]
 # The four marks of a row of {numref}`fig-audit` are the four heads: softmax with SGD, softmax with Adam, softmax and PC-softmax on skewed classes.
 #
-# Three of four heads say nearly the same as chapter 05: infoCAM is CAM, but for one of twelve, softmax on SqueezeNet's birds, where it is a little better.
+# Three of four heads say nearly the same as chapter 07: infoCAM is CAM, but for one of twelve, softmax on SqueezeNet's birds, where it is a little better.
 # The fourth head is new: with one that Adam trained, infoCAM is better, on both data sets and with both networks.
 # It is not infoCAM that changes, but CAM: Adam's steps move the mean weight, the {term}`gauge`, which no probability depends on, and CAM shows it.
 # Equation {eq}`eq-centring` says by what the two maps differ.
@@ -855,7 +854,7 @@ for d, b in places:
 # * **One rate for both losses.** The rate was chosen for softmax with all images; the skewed heads take it as it is.
 # * **A rate at the edge.** With SqueezeNet on Tiny-ImageNet the lowest rate of SGD that was tried is the best; a lower one may be better still.
 # * **Adam without weight decay.** With decay the mean weight would shrink; how fast depends on its strength.
-# * **Steps of 0.05.** A finer threshold would raise all numbers a little. Chapter 05 has steps of 0.01.
+# * **Steps of 0.05.** A finer threshold would raise all numbers a little. Chapter 07 has steps of 0.01.
 # * **Seeds.** Only the main head without a window has three of them; intervals come from resampling images, which vary more.
 
 # %% tags=["remove-input", "nbval-check-output"]

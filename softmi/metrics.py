@@ -10,15 +10,8 @@ from torch import Tensor
 from torch.special import entr
 from torchmetrics import Metric
 
-from softmi._validation import (
-    PriorLike,
-    as_prior,
-    check_finite,
-    check_logits,
-    check_targets,
-    describe,
-)
-from softmi.information import MutualInformationEstimate, _interval
+from softmi._checks import PriorLike, as_prior, check_finite, check_logits, check_targets, describe
+from softmi.information.estimate import MutualInformationEstimate, _interval
 
 
 class MutualInformation(Metric):

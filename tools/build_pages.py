@@ -1,6 +1,6 @@
 """Write what the book's prose pages include: `python -m tools.build_pages [--readme]`.
 
-Everything here is a function of claims.yml, results/*.json, CITATION.cff, the bibliography
+Everything here is a function of claims/, results/*.json, CITATION.cff, the bibliography
 and the address in _config.yml, so that no number of the book's first page, its scoreboard or the
 README comes from a keyboard.
 
@@ -23,7 +23,9 @@ from typing import Any
 import yaml
 from pybtex.database import BibliographyData, parse_file
 
-from softmi.results import Judgement, judge, load_claims, load_result, markdown_table
+from softmi.evidence.ledger import Judgement, judge, load_claims
+from softmi.evidence.results import load_result
+from softmi.evidence.tables import markdown_table
 from tools import play_data
 from tools.headline_figure import alternative_text, caption, headline_figure
 from tools.scoreboard import (
@@ -179,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--readme", action="store_true", help="also bring README.md up to date")
     chosen = parser.parse_args(arguments)
     GENERATED.mkdir(parents=True, exist_ok=True)
-    judgements = [judge(claim) for claim in load_claims(ROOT / "claims.yml")]
+    judgements = [judge(claim) for claim in load_claims(ROOT / "claims")]
     pages = {
         "headline.md": headline_page(judgements),
         "scoreboard.md": scoreboard_page(judgements),

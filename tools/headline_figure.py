@@ -10,8 +10,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from softmi.figures import save_figure, use_style
-from softmi.results import VERDICTS, Judgement, interval
+from softmi.evidence.figures import save_figure, use_style
+from softmi.evidence.ledger import VERDICTS, Judgement
+from softmi.evidence.statistics import interval
 from tools.scoreboard import MARKS
 
 # Panels: title, factor to the unit of the title, and the claims shown with a short name each.

@@ -14,9 +14,9 @@ from PIL import Image
 from torch import nn
 
 from softmi import fit
-from softmi.cli import main
+from softmi.cli.__init__ import main
+from softmi.datasets import digit_scenes, multi_digit_scenes
 from softmi.models import GAPNet
-from softmi.scenes import digit_scenes, multi_digit_scenes
 from softmi.training import TensorBatches, seed_everything
 from tools.notebooks import ROOT
 

@@ -134,9 +134,9 @@ def strip_run_metadata(notebook: NotebookNode) -> NotebookNode:
 
 
 def read_claims(root: Path = ROOT) -> list[dict[str, Any]]:
-    """The entries of claims.yml as they are; none if there is no such file."""
-    path = root / "claims.yml"
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or [] if path.exists() else []
+    """The entries of claims/*.yml as they are; none if there are no such files."""
+    texts = (p.read_text(encoding="utf-8") for p in sorted((root / "claims").glob("*.yml")))
+    return [entry for text in texts for entry in yaml.safe_load(text) or []]
 
 
 def kernel_environment(root: Path) -> dict[str, str]:

@@ -19,7 +19,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from softmi.results import Check, format_number, interval, judge, load_claims, load_result, lookup
+from softmi.evidence.ledger import Check, judge, load_claims
+from softmi.evidence.results import load_result, lookup
+from softmi.evidence.statistics import interval
+from softmi.evidence.tables import format_number
 from tools.scoreboard import ROOT
 
 LEFT_OUT = shutil.ignore_patterns(
@@ -33,7 +36,7 @@ LEFT_OUT = shutil.ignore_patterns(
     "__pycache__",
     ".*_cache",
 )
-TESTS = ("tests/test_claims.py", "tests/test_notebooks.py")
+TESTS = ("tests/book/test_claims.py", "tests/book/test_notebooks.py")
 
 
 def shifted(record: Mapping[str, Any], path: str, by: float) -> dict[str, Any]:
@@ -84,10 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("claim", help="id of a claim in claims.yml")
+    parser.add_argument("claim", help="id of a claim in claims/")
     parser.add_argument("--by", type=float, help="how much to add to the number")
     chosen = parser.parse_args(arguments)
-    claims = {claim.id: claim for claim in load_claims(ROOT / "claims.yml")}
+    claims = {claim.id: claim for claim in load_claims(ROOT / "claims")}
     if chosen.claim not in claims:
         parser.error(f"no claim {chosen.claim!r}; known: {', '.join(claims)}")
     claim = claims[chosen.claim]

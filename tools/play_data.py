@@ -1,7 +1,7 @@
 """Compute what the figures of book/play.md show: `python -m tools.play_data [--train]`.
 
 book/_static/play-data.js   numbers of all positions of all controls, for book/_static/play.js
-tools/play_network.npz      with --train: the weights of chapter 05's network (minutes)
+tools/play_network.npz      with --train: the weights of chapter 07's network (minutes)
 
 The pictures that stand there without JavaScript come from the same numbers, see :func:`pictures`.
 """
@@ -34,7 +34,7 @@ from softmi import (
     pointwise_mutual_information,
 )
 from softmi.datasets import digit_scenes
-from softmi.figures import colour, save_figure, use_style
+from softmi.evidence.figures import colour, save_figure, use_style
 from softmi.models import GAPNet
 from softmi.training import TensorBatches, fit, seed_everything
 
@@ -118,7 +118,7 @@ def prior_data() -> dict:
 
 # --- Scenes and their maps ---------------------------------------------------------------------
 
-CONTRASTS = {  # as in chapter 05
+CONTRASTS = {  # as in chapter 07
     "cam": {"contrast": "none"},
     "infocam": {"contrast": "mean"},
     "infocam_plus": {"contrast": "least"},
@@ -130,7 +130,7 @@ UNIT = 1e-4  # maps are kept in whole tenths of a millinat, and all that follows
 
 
 def train_network() -> None:
-    """Train chapter 05's network on its scenes, and keep the weights at half precision."""
+    """Train chapter 07's network on its scenes, and keep the weights at half precision."""
     torch.set_num_threads(1)
     train = digit_scenes(1200, torch.Generator().manual_seed(0))
     seed_everything(0)

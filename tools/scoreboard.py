@@ -1,6 +1,6 @@
 """The scoreboard: every claim with its evidence, as a page, as CSV and as JSON.
 
-All three are functions of claims.yml and results/*.json, by way of `softmi.results.judge`.
+All three are functions of claims/ and results/*.json, by way of `softmi.evidence.ledger.judge`.
 """
 
 import csv
@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from softmi.results import VERDICTS, Judgement, expectation, format_number, interval
+from softmi.evidence.ledger import VERDICTS, Judgement
+from softmi.evidence.statistics import interval
+from softmi.evidence.tables import expectation, format_number
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKS = dict(zip(VERDICTS, ("✓", "≈", "✗", "↔", "…"), strict=True))

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from softmi.datasets import cifar10, cifar10_long_tailed, content_sha256
-from softmi.longtail import RECIPES, train_network
-from softmi.results import project_root, provenance
+from softmi.datasets._packs import content_sha256
+from softmi.datasets.cifar import cifar10, cifar10_long_tailed
+from softmi.evidence.results import project_root, provenance
+from softmi.experiments.long_tails import RECIPES, train_network
 
-NAME = "07_long_tailed_losses_published"
+NAME = "06_long_tailed_losses_published"
 RECIPE = RECIPES["cifar10lt_published"]
 UNITS = [
     *itertools.product(("softmax", "PC-softmax"), range(3)),

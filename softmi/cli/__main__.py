@@ -1,0 +1,7 @@
+"""`python -m softmi.cli`."""
+
+import sys
+
+from softmi.cli import main
+
+sys.exit(main())

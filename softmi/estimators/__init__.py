@@ -1,0 +1,5 @@
+"""Estimators of mutual information from samples: ours, and its rivals."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,77 @@
+"""Numbers and claims as text and Markdown."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from softmi.evidence.ledger import Claim, judge, load_claims
+
+
+def format_number(ours: Any, decimals: int = 3) -> str:
+    """Write a number of ours with its spread: mean ± s.d. (n), or mean [low, high]."""
+
+    def fixed(x: float) -> str:
+        if abs(x) < 1e-6:
+            return "0" if x == 0 else f"{x:.1e}"
+        return f"{x:.{decimals}f}"
+
+    if ours is None:
+        return "–"
+    if not isinstance(ours, Mapping):
+        return fixed(float(ours))
+    if "low" in ours:
+        return f"{fixed(ours['mean'])} [{fixed(ours['low'])}, {fixed(ours['high'])}]"
+    if ours.get("sd") is None:
+        return fixed(ours["mean"])
+    return f"{fixed(ours['mean'])} ± {fixed(ours['sd'])} (n = {ours['n']})"
+
+
+def format_points(difference: Mapping[str, Any]) -> str:
+    """Write a difference of shares in percentage points with its interval, and its sign in a word.
+
+    The word is "up" or "down" where the whole interval lies on one side of zero, else "open".
+
+    Args:
+        difference: `mean`, `low` and `high` as shares of one, as `paired_difference` gives.
+
+    Example:
+        >>> format_points({"mean": 0.012, "low": 0.005, "high": 0.019})
+        '+1.20 [+0.50, +1.90] up'
+
+    """
+    low, mean, high = (100 * difference[key] for key in ("low", "mean", "high"))
+    word = "up" if low > 0 else "down" if high < 0 else "open"
+    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}] {word}".replace("-", "−")
+
+
+def expectation(claim: Claim) -> str:
+    """Write what a claim's check asks for."""
+    check = claim.check
+    if check.direction is not None:
+        return f"{check.direction} {check.target:g}"
+    target = check.target
+    shown = f"{target:g}" if target == int(target) else f"{target:.{claim.decimals}f}"
+    return f"{shown} ± {check.tolerance:g}"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a Markdown table; columns after the first are right-aligned when numeric."""
+    cells = [[str(c).replace("|", "\\|").replace("\n", " ") for c in row] for row in rows]
+
+    def numeric(column: int) -> bool:
+        return bool(cells) and all(r[column][:1] in "0123456789+-–−" for r in cells)
+
+    rule = ["---:" if i and numeric(i) else "---" for i in range(len(header))]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [list(header), rule, *cells])
+
+
+def claims_table(notebook: str) -> str:
+    """Return the ledger's rows for one chapter as a Markdown table, verdicts computed."""
+    rows = []
+    for judgement in map(judge, load_claims()):
+        claim = judgement.claim
+        if claim.notebook != notebook:
+            continue
+        paper = "–" if claim.value is None else f"{claim.value:g}"
+        ours = format_number(judgement.ours, claim.decimals)
+        rows.append((claim.statement, paper, expectation(claim), ours, f"**{judgement.verdict}**"))
+    return markdown_table(("claim", "paper", "expected", "ours", "verdict"), rows)

@@ -1,0 +1,5 @@
+"""Information quantities as functions of a classifier's logits, in nats."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,5 @@
+"""Losses that know the class prior, and their rivals for imbalanced classes."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,5 @@
+"""Networks: small ones, frozen backbones, and those of weakly supervised localisation."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

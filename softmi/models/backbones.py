@@ -1,0 +1,122 @@
+"""Frozen feature extractors with published weights."""
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import WeightsEnum
+
+from softmi.datasets._files import data_root, sha256
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen feature extractor and what a result must say about it.
+
+    Attributes:
+        module: Maps images in [0, 1] to feature maps (batch, channels, h, w); in eval mode.
+        weights: Name of the weights.
+        checksum: SHA-256 of the file, or of the published name where torchvision checks it.
+
+    """
+
+    module: nn.Module
+    weights: str
+    checksum: str
+
+
+class _Normalise(nn.Module):
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(std)[:, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+IMAGENET_MEAN_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def mobilenet_v2_features(data: Path | None = None) -> Backbone:
+    """MobileNetV2 up to its last feature map (1,280 channels, 1/32 of the side), frozen.
+
+    Takes `<data>/checkpoints/mobilenet_v2-coral_qat_dequant.pth` where it exists (Google's ImageNet
+    weights: inputs scaled to [-1, 1], stride-2 convolutions padded at the bottom right as
+    TensorFlow does), else the weights that torchvision publishes, which it downloads and checks.
+
+    Raises:
+        ValueError: A local file that does not hold the weights of this network.
+
+    """  # noqa: E501 - a file name
+    from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
+
+    network, weights, checksum, local = _with_weights(
+        mobilenet_v2, "mobilenet_v2-coral_qat_dequant", MobileNet_V2_Weights.IMAGENET1K_V2, data
+    )
+    normalise = _Normalise(*IMAGENET_MEAN_STD)
+    if local:
+        normalise = _Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
+                layer.padding = (0, 0)
+                layer.register_forward_pre_hook(lambda _, x: (F.pad(x[0], (0, 1, 0, 1)),))
+    return _frozen(normalise, network.features, weights, checksum)  # type: ignore[arg-type]
+
+
+def squeezenet1_1_features(data: Path | None = None) -> Backbone:
+    """SqueezeNet 1.1 up to its last feature map (512 channels, 1/16 of the side), frozen.
+
+    An image of 224 pixels gives 13 x 13 cells, one of 128 pixels 7 x 7. Takes
+    `<data>/checkpoints/squeezenet1_1-openvino_fp16.pth` where it exists (ImageNet weights in half
+    precision), else the weights that torchvision publishes, which it downloads and checks. Inputs
+    are scaled by ImageNet's mean and standard deviation.
+
+    Raises:
+        ValueError: A local file that does not hold the weights of this network.
+
+    """
+    from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
+
+    network, weights, checksum, _ = _with_weights(
+        squeezenet1_1, "squeezenet1_1-openvino_fp16", SqueezeNet1_1_Weights.IMAGENET1K_V1, data
+    )
+    return _frozen(_Normalise(*IMAGENET_MEAN_STD), network.features, weights, checksum)  # type: ignore[arg-type]
+
+
+def _with_weights(
+    build: Callable[..., nn.Module], name: str, published: WeightsEnum, data: Path | None
+) -> tuple[nn.Module, str, str, bool]:
+    """A network with local weights where there are such, else published ones.
+
+    Returns the network, the name and checksum of its weights, and whether they are local.
+    """
+    path = (data or data_root()) / "checkpoints" / f"{name}.pth"
+    if not path.exists():
+        network = build(weights=published)
+        return network, f"torchvision {published}", published.url.rsplit("-", 1)[-1], False
+    network = build()
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict(state)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} does not hold the weights of {build.__name__}; remove it to take those that "
+            f"torchvision publishes. {error}"
+        ) from error
+    bad = [key for key, value in state.items() if not value.isfinite().all()]
+    if bad:
+        raise ValueError(f"{path} holds weights that are not finite, the first in {bad[0]}")
+    return network, path.stem, sha256(path), True
+
+
+def _frozen(normalise: nn.Module, features: nn.Module, weights: str, checksum: str) -> Backbone:
+    module = nn.Sequential(normalise, features).eval().requires_grad_(False)
+    return Backbone(module, weights, checksum)

@@ -1,0 +1,112 @@
+"""The ledger is complete, its verdicts follow from the files, and the pages say the same."""
+
+import json
+import re
+
+import pytest
+import yaml
+from prose import as_shown
+
+from softmi.evidence.ledger import VERDICTS, judge, load_claims
+from tools import build_pages
+from tools.build_pages import ROOT
+
+CLAIMS = load_claims(ROOT / "claims")
+BY_ID = {claim.id: claim for claim in CLAIMS}
+PROVENANCE = {"commit", "date", "profile", "seeds", "device", "seconds", "versions", "data"}
+
+
+@pytest.fixture(scope="module")
+def judgements():
+    return {claim.id: judge(claim) for claim in CLAIMS}
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=BY_ID)
+def test_claim_names_an_existing_chapter_paper_and_result(claim):
+    assert (ROOT / "notebooks" / f"{claim.notebook}.py").exists(), (
+        f"claim {claim.id}: no notebook {claim.notebook}"
+    )
+    bibliography = (ROOT / "book" / "references.bib").read_text()
+    assert f"{{{claim.paper}," in bibliography, f"claim {claim.id}: no reference {claim.paper!r}"
+    for check in (claim.check, *claim.conditions):
+        name = check.result.split(":")[0]
+        assert name.startswith(claim.notebook), f"claim {claim.id}: {name} is another chapter's"
+    assert claim.reason, f"claim {claim.id}: no reason"
+    if claim.value is not None:
+        assert claim.source, f"claim {claim.id}: a number of the paper needs a source"
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=BY_ID)
+def test_claim_has_a_verdict_and_identities_hold(claim, judgements):
+    judgement = judgements[claim.id]
+    assert judgement.verdict in VERDICTS
+    if judgement.verdict == "not run":
+        command = f"make full NB={claim.notebook[:2]}"
+        assert claim.protocol, f"claim {claim.id}: no result; run `{command}`"
+    if claim.kind == "identity" and claim.check.direction is None:
+        assert judgement.verdict == "reproduced", (
+            f"claim {claim.id}: an identity is off by {judgement.ours}, "
+            f"allowed {claim.check.tolerance}"
+        )
+
+
+@pytest.mark.parametrize("claim", [c for c in CLAIMS if c.value], ids=lambda c: c.id)
+def test_a_number_of_the_paper_is_the_same_in_words_and_in_the_ledger(claim):
+    percent, number = f"{100 * claim.value:.2f} %", f"{claim.value:,}"
+    assert percent in claim.statement or number in claim.statement
+
+
+# What the prose of the book says about the main claims. When a result changes a verdict, this
+# fails, and the sentences named here have to be written anew.
+PROSE = yaml.safe_load((ROOT / "book" / "prose_verdicts.yml").read_text())
+
+
+@pytest.mark.parametrize("entry", PROSE, ids=lambda e: e["claim"])
+def test_prose_says_what_the_verdict_says(entry, judgements):
+    assert entry["claim"] in judgements, f"book/prose_verdicts.yml: no claim {entry['claim']!r}"
+    verdict = judgements[entry["claim"]].verdict
+    assert verdict == entry["verdict"], (
+        f"claim {entry['claim']} is now {verdict!r}, but {entry['page']} says: "
+        f"{entry['sentence']!r}"
+    )
+    page = " ".join(as_shown((ROOT / entry["page"]).read_text()).split())
+    assert " ".join(entry["sentence"].split()) in page, (
+        f"{entry['page']} no longer contains {entry['sentence']!r}"
+    )
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*.json")), ids=lambda p: p.stem)
+def test_committed_result_has_its_provenance_and_a_claim(path):
+    record = json.loads(path.read_text())
+    missing = PROVENANCE - set(record["provenance"])
+    assert not missing, f"{path.name}: provenance lacks {sorted(missing)}"
+    assert record["provenance"]["profile"] == "full"
+    commit, clean = record["provenance"]["commit"], record["provenance"]["clean"]
+    assert re.fullmatch(r"[0-9a-f]{40}", commit), f"{path.name}: no commit"
+    assert clean, f"{path.name}: made by changed code; commit it and run again"
+    used = {c.check.result.split(":")[0] for c in CLAIMS}
+    assert any(path.stem.startswith(name) for name in used), f"{path.name}: no claim rests on it"
+
+
+def test_every_chapter_has_a_claim():
+    chapters = {p.stem for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.py")}
+    assert chapters == {claim.notebook for claim in CLAIMS}
+
+
+def test_ledger_holds_at_least_twenty_claims():
+    assert len(CLAIMS) >= 20
+
+
+def test_scoreboard_prints_every_claim_with_its_computed_verdict(judgements):
+    page = build_pages.scoreboard_page(list(judgements.values()))
+    for claim in CLAIMS:
+        cells = page.split(f"* - [{claim.statement}]{{#claim-{claim.id}}}\n")[1:]
+        assert len(cells) == 1, f"claim {claim.id}: {len(cells)} rows in the scoreboard"
+        row = cells[0].split("\n* - ")[0]
+        assert f"- **{build_pages.verdict(judgements[claim.id])}**" in row
+
+
+def test_readme_table_is_what_the_results_say(judgements):
+    text = (ROOT / "README.md").read_text()
+    expected = build_pages.readme_with_results(text, list(judgements.values()))
+    assert text == expected, "README.md is stale: run `python -m tools.build_pages --readme`"

@@ -14,6 +14,20 @@ def summarise(values: Sequence[float]) -> dict[str, Any]:
     return {"mean": float(array.mean()), "sd": spread, "n": len(array), "values": array.tolist()}
 
 
+def gather(records: Sequence[Any]) -> Any:
+    """One nested mapping of summaries over seeds, from one nested mapping of numbers a seed.
+
+    Raises:
+        ValueError: No records.
+
+    """
+    if not records:
+        raise ValueError("nothing to gather: no records")
+    if isinstance(records[0], Mapping):
+        return {key: gather([record[key] for record in records]) for key in records[0]}
+    return summarise([float(record) for record in records])
+
+
 def paired_difference(
     ours: Sequence[float], theirs: Sequence[float], *, confidence: float = 0.95
 ) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from softmi.evidence.ledger import Claim, judge, load_claims
+from softmi.evidence.results import load_result, result_path
 
 
 def format_number(ours: Any, decimals: int = 3) -> str:
@@ -41,6 +42,56 @@ def format_points(difference: Mapping[str, Any]) -> str:
     low, mean, high = (100 * difference[key] for key in ("low", "mean", "high"))
     word = "up" if low > 0 else "down" if high < 0 else "open"
     return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}] {word}".replace("-", "−")
+
+
+def in_percent(share: float | Mapping[str, Any], decimals: int = 1) -> str:
+    """Write a share of one in per cent, with its standard deviation if it is a summary.
+
+    Example:
+        >>> in_percent({"mean": 0.505, "sd": 0.005}), in_percent(0.1)
+        ('50.5 ± 0.5', '10.0')
+
+    """
+    if not isinstance(share, Mapping):
+        return f"{100 * share:.{decimals}f}"
+    spread = f" ± {100 * share['sd']:.{decimals}f}" if share.get("sd") is not None else ""
+    return f"{100 * share['mean']:.{decimals}f}{spread}"
+
+
+def in_points(difference: Mapping[str, Any], decimals: int = 1) -> str:
+    """Write a difference of shares in percentage points with its interval.
+
+    Example:
+        >>> in_points({"mean": 0.024, "low": 0.014, "high": 0.034})
+        '+2.4 [+1.4, +3.4]'
+
+    """
+    low, mean, high = (100 * difference[key] for key in ("low", "mean", "high"))
+    text = f"{mean:+.{decimals}f} [{low:+.{decimals}f}, {high:+.{decimals}f}]"
+    return text.replace("-", "−")
+
+
+def provenance_table(*names: str) -> str:
+    """Return the table that a chapter ends with: what each full run was, and when.
+
+    Args:
+        names: Of result files; those that do not exist are left out.
+
+    """
+    rows = []
+    for name in names:
+        if not result_path(name, "full").exists():
+            continue
+        record = load_result(name)
+        run, versions = record["provenance"], record["provenance"]["versions"]
+        state = "" if run["clean"] else " with changes"
+        shown = ", ".join(map(str, run["seeds"]))
+        rows.append((
+            f"`{name}.json`", f"{run['date']}, commit `{run['commit'][:10]}`{state}", shown,
+            run["device"], f"{run['seconds'] / 60:.0f} min", f"torch {versions['torch']}",
+        ))  # fmt: skip
+    header = ("full run", "when", "seeds", "device", "time", "with")
+    return markdown_table(header, rows) if rows else "Nothing is archived yet."
 
 
 def expectation(claim: Claim) -> str:

@@ -22,7 +22,10 @@ from softmi.evidence.tables import (
     expectation,
     format_number,
     format_points,
+    in_percent,
+    in_points,
     markdown_table,
+    provenance_table,
 )
 
 RUN = {
@@ -550,3 +553,29 @@ def test_values_that_cannot_be_resampled_are_an_error(values):
 def test_groups_of_another_length_are_an_error():
     with pytest.raises(ValueError, match="3 values and 2 groups"):
         statistics.bootstrap_interval([1.0, 2.0, 3.0], [0, 1])
+
+
+# --- What chapters share ----------------------------------------------------------------------
+
+
+def test_gather_summarises_each_number_over_the_seeds():
+    found = statistics.gather([{"a": {"b": 1.0}, "c": 2}, {"a": {"b": 3.0}, "c": 2}])
+    assert found["a"]["b"] == summarise([1.0, 3.0])
+    assert found["c"]["mean"] == 2
+    with pytest.raises(ValueError, match="no records"):
+        statistics.gather([])
+
+
+def test_shares_and_differences_are_written_in_percent_and_points():
+    assert in_percent({"mean": 0.12345, "sd": None}, 2) == "12.35"
+    assert in_percent(summarise([0.4, 0.6])) == "50.0 ± 14.1"
+    assert in_points({"mean": -0.01, "low": -0.02, "high": 0.005}, 2) == "−1.00 [−2.00, +0.50]"
+
+
+def test_the_provenance_table_has_a_row_a_run_and_skips_what_was_not_run(root):
+    assert provenance_table("01_x") == "Nothing is archived yet."
+    save_result("01_x", {"a": 1}, **RUN)
+    header, _, row = provenance_table("01_x", "02_y").splitlines()
+    assert header.startswith("| full run | when |")
+    assert "`01_x.json`" in row
+    assert "0, 1" in row

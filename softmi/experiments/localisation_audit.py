@@ -319,14 +319,17 @@ def run(profile: Profile, *, seed: int = 0, device: str = "cpu") -> dict[str, di
     Args:
         profile: "smoke", which computes everything anew on the CPU, or "full", which resumes.
         seed: The first.
-        device: Where features are computed and heads trained.
+        device: Where features are computed and heads trained; "auto" for a GPU if there is one.
 
     Returns:
         By data set and network, the values of the result files `FILES`.
 
     """
     settings = SETTINGS[profile]
-    device = "cpu" if profile == "smoke" else device
+    if profile == "smoke":
+        device = "cpu"
+    elif device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     values: dict[str, dict[str, Any]] = {}
     for data, networks in settings.networks.items():
         started = time.perf_counter()
@@ -358,3 +361,29 @@ def archived() -> dict[str, dict[str, Any]]:
 
     """
     return {data: load_result(FILES[data])["values"] for data in SETTINGS["full"].networks}
+
+
+def judge_blind_maps(seed: int = 0, *, images: int = 400) -> dict[str, dict[str, Any]]:
+    """Judge two maps that have not seen the picture, by boxes as photographers take them.
+
+    Sides of boxes are uniform in [0.3, 0.9] of the picture's, their places near the middle. The
+    map *noise* is a random number in each of 6 x 6 cells; the *hill* falls evenly from the middle
+    to the border. Every second image chooses.
+
+    Args:
+        seed: Of boxes and noise.
+        images: How many.
+
+    Returns:
+        By map, what :func:`judge` finds.
+
+    """
+    draw = torch.Generator().manual_seed(seed)
+    sides = 64 * (0.3 + 0.6 * torch.rand(images, 2, generator=draw))
+    corner = (64 - sides) * (0.25 + 0.5 * torch.rand(images, 2, generator=draw))
+    axis = torch.linspace(-1, 1, 16)
+    hill = 1 - torch.maximum(axis[:, None].abs(), axis.abs())
+    maps = {"noise": torch.rand(images, 6, 6, generator=draw), "hill": hill.expand(images, 16, 16)}
+    boxes, held = torch.cat([corner, corner + sides], dim=1), torch.arange(images) % 2 == 0
+    task = Task(maps, torch.zeros(images, 10), torch.zeros(images).long(), boxes, held, 64)
+    return {name: judge(task, name, "none", thresholds=20) for name in maps}

@@ -22,7 +22,12 @@ from softmi.experiments.localisation_audit_tables import (
 )
 from softmi.experiments.published_code import weights_of_running_means
 
-INK = {"infocam": "infoCAM", "infocam_plus": "infoCAM+", "rivals_1": "rivals", "rivals_3": "rivals"}
+INK = {
+    "infocam": "infoCAM",
+    "infocam_plus": "infoCAM+",
+    "rivals_1": "rivals",
+    "rivals_3": "rivals",
+}
 KINDS = {"padded": "truth", "blur": "CAM", "shrink": "centred box"}
 
 
@@ -31,8 +36,9 @@ def draw_weights(lists: Sequence[tuple[int, int]] = ((2878, 30), (5000, 640))) -
     figure, axes = plt.subplots(figsize=(7.2, 3))
     for (images, batch), style in zip(lists, ("-", "--"), strict=True):
         place = np.arange(images) / images
-        axes.plot(place, weights_of_running_means(images, batch), style,
-                  color=colour("centred box"), label=f"{images:,} images, batches of {batch}")  # fmt: skip
+        label = f"{images:,} images, batches of {batch}"
+        weights = weights_of_running_means(images, batch)
+        axes.plot(place, weights, style, color=colour("centred box"), label=label)
     axes.axhline(1, color=colour("truth"), label="a mean")
     axes.set(xlabel="place in the list", ylabel="weight of an image", ylim=(0, 6), xlim=(0, 1))
     axes.set_title("The first classes of the list make the result")
@@ -47,7 +53,8 @@ def draw_misread_boxes(scenes: Scenes, shown: Sequence[int] = (0, 1, 2)) -> Figu
     read = misread_boxes(scenes.boxes, size)
     for axes, i in zip(panels, shown, strict=True):
         axes.imshow(scenes.images[i, 0], cmap="gray", extent=(0, size, size, 0))
-        for box, ink, style in ((scenes.boxes[i], "true box", "-"), (read[i], "centred box", "--")):
+        true = (scenes.boxes[i], "true box", "-")
+        for box, ink, style in (true, (read[i], "centred box", "--")):
             x0, y0, x1, y1 = box.tolist()
             axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, linewidth=1.8,
                                      edgecolor=colour(ink), linestyle=style))  # fmt: skip

@@ -1,6 +1,7 @@
 """One seeded training loop on Lightning Fabric, for every experiment of the book."""
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,6 +158,29 @@ def fit(
                 partial.replace(checkpoint)  # an interrupted save leaves the last good one
     model.eval()
     return history
+
+
+def epoch_seconds() -> Callable[[nn.Module, int], dict[str, float]]:
+    """Return an `after_epoch` of :func:`softmi.fit` that records the `seconds` of each epoch.
+
+    The clock starts here. The sum over `history.records` is the time of training, also of a run
+    that was cut short: the checkpoint holds the records.
+
+    Example:
+        >>> lap = epoch_seconds()
+        >>> list(lap(nn.Linear(1, 1), 0))
+        ['seconds']
+
+    """
+    last = time.perf_counter()
+
+    def lap(model: nn.Module, epoch: int) -> dict[str, float]:
+        nonlocal last
+        now = time.perf_counter()
+        last, passed = now, now - last
+        return {"seconds": passed}
+
+    return lap
 
 
 def warm_up_and_drops(

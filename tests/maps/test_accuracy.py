@@ -267,6 +267,40 @@ def test_box_accuracy_is_gt_known_of_boxes_at_the_chosen_threshold():
     assert honest.compute() == gt_known.compute()
 
 
+@pytest.mark.parametrize("held_out", [MaxBoxAccuracy(IOUS, 20), MaxBoxAccuracyV2(20, True)])
+def test_hits_are_the_accuracy_image_by_image(held_out):
+    held_out = held_out.clone()
+    held_out.update(stacked()[::2], true_boxes()[::2])
+    honest, maps, boxes = BoxAccuracy(held_out), stacked()[1::2], true_boxes()[1::2]
+    honest.update(maps, boxes)
+    before = {k: v.clone() for k, v in honest.metric_state.items()}
+    hits = honest.hits(maps, boxes)
+    assert hits.shape == (20, 3)
+    assert torch.equal(hits.double().mean(0), honest.accuracy_at(honest.chosen))
+    assert 0 < hits.sum() < hits.numel()
+    # Each image as if it were alone, and nothing is counted.
+    for i, row in enumerate(hits):
+        alone = BoxAccuracy(held_out)
+        alone.update(maps[i : i + 1], [boxes[i : i + 1]])
+        assert torch.equal(alone.accuracy_at(alone.chosen), row.double())
+    assert all(torch.equal(v, before[k]) for k, v in honest.metric_state.items())
+
+
+def test_own_thresholds_flatter_image_by_image():
+    metric = MaxBoxAccuracy((0.8,), thresholds=10)
+    metric.update(*two_images())
+    assert metric.accuracy_at_own_thresholds().tolist() == [1.0]  # of which one is right at most
+    assert metric.compute().item() == 0.5
+    whole = MaxBoxAccuracy(IOUS, thresholds=20)
+    each = [MaxBoxAccuracy(IOUS, thresholds=20) for _ in range(40)]
+    for one, i in zip(each, range(40), strict=True):
+        one.update(stacked()[i : i + 1], true_boxes()[i : i + 1])
+        whole.update(stacked()[i : i + 1], true_boxes()[i : i + 1])
+    expected = torch.stack([one.compute() for one in each]).mean(0)
+    assert torch.equal(whole.accuracy_at_own_thresholds(), expected)
+    assert (expected > whole.compute()).all()
+
+
 @pytest.mark.usefixtures("no_shape_checks")
 def test_a_threshold_needs_held_out_images():
     with pytest.raises(ValueError, match="held_out has counted no images"):
@@ -394,7 +428,8 @@ for name, held_out in {"max": MaxBoxAccuracy((0.3, 0.5), 20), "v2": MaxBoxAccura
     count(held_out, "held", "held_boxes")
     metric = count(BoxAccuracy(held_out), "maps", "boxes")
     result[name] = [metric.chosen.tolist(), metric.compute().tolist(), metric.curve().tolist(),
-                    metric.maximum_chosen_on_these_images().tolist(), int(metric.total)]
+                    metric.maximum_chosen_on_these_images().tolist(),
+                    metric.accuracy_at_own_thresholds().tolist(), int(metric.total)]
 pixels = count(PixelAveragePrecision(), "maps", "masks")
 result["pixels"] = pixels.compute().item()
 """
@@ -420,7 +455,8 @@ def test_two_processes_choose_one_threshold_and_count_together(tmp_path: Path):
             name = "v2" if held_out.average else "max"
             assert result[name] == [
                 metric.chosen.tolist(), metric.compute().tolist(), metric.curve().tolist(),
-                metric.maximum_chosen_on_these_images().tolist(), own,
+                metric.maximum_chosen_on_these_images().tolist(),
+                metric.accuracy_at_own_thresholds().tolist(), own,
             ]  # fmt: skip
     pixels = PixelAveragePrecision()
     pixels.update(data["maps"], data["masks"])

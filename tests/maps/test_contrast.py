@@ -1,6 +1,7 @@
 """Class activation maps by hand, and the identities of the contrast family."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -212,6 +213,37 @@ def test_half_precision_maps_are_summed_in_float32(dtype):
     assert big.float().mean().item() == pytest.approx(50_000, rel=torch.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize("contrast", CONTRASTS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_weights_are_contrasted_in_float32(contrast, dtype):
+    """Their sum over classes, and a difference of two, leave float16's range."""
+    weights = (torch.tensor([[40_000.0], [-40_000.0], [-40_000.0], [-50_000.0]])).to(dtype)
+    logits = torch.tensor([[4.0, 2.0, 3.0, 1.0]])
+    options = {"contrast": contrast, "logits": logits, "rivals": 2}
+    found = contrast_weights(weights, torch.tensor([0]), **options)
+    assert found.dtype == torch.float32
+    exact = contrast_weights(weights.double(), torch.tensor([0]), **options)
+    torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=0)  # float32
+    # Through the map as well: 90,000 / 2 cells x 1/2 is within float16 again.
+    maps = torch.full((1, 1, 1, 2), 0.5, dtype=dtype)
+    cell = class_activation_map(maps, weights, torch.tensor([0]), **options)[0, 0, 0]
+    assert cell.item() == pytest.approx(exact.item() / 4, rel=torch.finfo(dtype).eps)
+
+
+@pytest.mark.usefixtures("no_shape_checks")  # annotations know signed integers only
+@pytest.mark.parametrize("contrast", CONTRASTS)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32], ids=str)
+def test_classes_of_any_integer_type_are_indices(contrast, dtype):
+    """PyTorch indexes by uint8 as by a mask, and takes only int64 for one-hot."""
+    maps, weights, _, logits, _ = case(16)
+    labels = torch.tensor([1, 0, 1, 1, 0, 0])
+    options = {"contrast": contrast, "rivals": 2, "logits": logits}
+    expected = contrast_weights(weights, labels, **options)
+    assert torch.equal(contrast_weights(weights, labels.to(dtype), **options), expected)
+    found = class_activation_map(maps, weights, labels.to(dtype), **options)
+    assert torch.equal(found, class_activation_map(maps, weights, labels, **options))
+
+
 def test_maps_are_differentiable_in_maps_and_weights():
     maps, weights, _, _, labels = case(12, classes=3)
     assert torch.autograd.gradcheck(
@@ -290,3 +322,35 @@ def test_bad_input_is_refused_with_what_came_in(change, error, message):
     arguments = {"feature_maps": MAPS, "weights": WEIGHTS, "classes": torch.tensor([0])}
     with pytest.raises(error, match=message):
         class_activation_map(**arguments | change)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize("call", ["weights", "map"])
+@pytest.mark.parametrize("contrast", CONTRASTS)
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"classes": torch.tensor([-1])}, ValueError, r"\[0, 3\) for 3 classes, got .* -1 to -1"),
+        ({"classes": torch.tensor([3])}, ValueError, r"\[0, 3\) for 3 classes, got .* 3 to 3"),
+        ({"classes": torch.tensor([True])}, TypeError, "integer class indices.*bool"),
+        ({"classes": torch.tensor([1.0])}, TypeError, "integer class indices.*float32"),
+        ({"classes": torch.tensor(1)}, ValueError, r"shape \(.*got shape \(\)"),
+        ({"classes": torch.tensor([[1]])}, ValueError, r"shape \(.*got shape \(1, 1\)"),
+        ({"weights": WEIGHTS.int()}, TypeError, "weights must be floating.*int32"),
+        ({"weights": WEIGHTS[0]}, ValueError, r"weights must be .* rank 2, got shape \(2,\)"),
+        ({"weights": WEIGHTS[:0]}, ValueError, r"weights must be non-empty"),
+        (
+            {"weights": WEIGHTS / 0},
+            ValueError,
+            r"weights must be finite: 6 of 6 .*\(0, 0\) is inf",
+        ),
+    ],
+)
+def test_bad_classes_and_weights_are_refused_whatever_the_contrast(
+    call, contrast, change, error, message
+):
+    arguments = {"weights": WEIGHTS, "classes": torch.tensor([0])} | change
+    options = {"contrast": contrast, "rivals": 1, "logits": torch.zeros(1, 3)}
+    function = {"weights": contrast_weights, "map": partial(class_activation_map, MAPS)}[call]
+    with pytest.raises(error, match=message):
+        function(**arguments, **options)

@@ -41,6 +41,22 @@ def test_window_sum_grows_the_map_as_the_authors_does(side, window, padded, insi
     assert window_sum(maps, window).sum() == window**2 * side**2
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_maps_are_summed_in_float32(dtype):
+    maps = torch.full((1, 4, 4), 5000.0, dtype=dtype)  # 16 of them are beyond float16
+    found = window_sum(maps, 4)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, window_sum(maps.float(), 4))
+    assert found.max() == 16 * maps.float()[0, 0, 0]
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.bool], ids=str)
+def test_windows_of_bytes_would_wrap_and_are_refused(dtype):
+    with pytest.raises(TypeError, match=f"maps must be floating point, got .*{dtype}"):
+        window_sum(torch.ones(1, 4, 4).to(dtype), 2)
+
+
 @pytest.mark.usefixtures("no_shape_checks")
 @pytest.mark.parametrize(
     ("maps", "window", "pad", "message"),

@@ -439,7 +439,7 @@ assert torch.equal(box_iou(torch.tensor([0, 0, 1, 1]), squares) >= 0.5, sigma >=
 
 # %% tags=["hide-cell"]
 # Solution 3, measured
-blind = audit.judge_blind_maps(seed)
+blind = audit.evaluate_blind_maps(seed)
 rows = [(name, *tables.thresholds_row(found)) for name, found in blind.items()]
 display(Markdown(markdown_table(("GT-known, %", *tables.THRESHOLD.values()), rows)))
 for found in blind.values():

@@ -13,8 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int, Num
 from torch import Tensor, nn
 
 from softmi.evidence.results import Profile, load_result, project_root, save_result
@@ -27,17 +26,16 @@ from softmi.experiments.localisation import (
     Task,
     choose_rate,
     contrast_maps,
-    judge,
+    describe_head,
     moved_boxes,
     place,
     train_head,
 )
+from softmi.experiments.localisation_accuracy import evaluate
 from softmi.experiments.localisation_audit_data import Source, source_of
 from softmi.experiments.localisation_audit_summary import MAIN, Outcomes, summarise_network
-from softmi.information.estimate import mutual_information
 from softmi.losses.priors import adjust_logits
-from softmi.maps.boxes import box_iou, boxes_from_score_maps
-from softmi.maps.regions import share_of_cells, sum_in_boxes
+from softmi.maps import LocalizationAccuracy, box_iou, boxes_from_score_maps
 from softmi.training.loop import predict_logits
 
 NAME = "08_localisation_audit"
@@ -133,38 +131,6 @@ def task_of(
     return head, Task(maps, logits, targets, source.boxes[seen], held, source.size)
 
 
-def describe_head(task: Task, weights: Float[Tensor, "classes channels"]) -> dict[str, Any]:
-    """Return what is said of a head beside the grid, on the images that are judged.
-
-    `accuracy`; `information` in nats for equally likely classes; `cosine` of class weights with
-    themselves minus their mean; `correlation` of each map with CAM's; `nats` of each map, in
-    total and inside the true box; `box`, its share of the area.
-    """
-    test = task.splits[1]
-    logits, targets, boxes = task.logits[test], task.targets[test], task.boxes[test]
-    uniform = torch.full((len(weights),), 1 / len(weights), dtype=torch.float64)
-    maps = {name: of_all[test] for name, of_all in task.maps.items()}
-    flat = {n: m.flatten(1) - m.flatten(1).mean(1, keepdim=True) for n, m in maps.items()}
-    size = (task.size,) * 2
-
-    def inside(of_test: Tensor) -> float:
-        return float(sum_in_boxes(of_test.double(), boxes, size).mean())
-
-    height, width = maps["cam"].shape[1:]
-    return {
-        "accuracy": float((logits.argmax(1) == targets).double().mean()),
-        "information": mutual_information(logits, targets, uniform).value,
-        "cosine": float(F.cosine_similarity(weights, weights - weights.mean(0)).mean()),
-        "correlation": {
-            n: float(F.cosine_similarity(flat["cam"], m).mean()) for n, m in flat.items()
-        },
-        "nats": {
-            n: {"total": float(m.sum((1, 2)).mean()), "inside": inside(m)} for n, m in maps.items()
-        },
-        "box": float(share_of_cells(boxes, (height, width), size).mean()),
-    }
-
-
 def boxes_at(
     task: Task, name: str, thresholds: Sequence[float], *, batch_size: int = 100
 ) -> Int[Tensor, "images thresholds 4"]:
@@ -182,6 +148,28 @@ def boxes_at(
         large = place(maps, "none", task.size)
         parts.append(torch.stack([boxes_from_score_maps(large, t) for t in thresholds], dim=1))  # type: ignore[misc]
     return torch.cat(parts)
+
+
+def hits_at_chosen_threshold(
+    task: Task, boxes: Num[Tensor, "images thresholds 4"]
+) -> Bool[Tensor, " test"]:
+    """Whether each test image is right, at the threshold that is best for held-out images.
+
+    For boxes that are no map's; :class:`softmi.BoxAccuracy` is the same for maps.
+
+    Args:
+        task: True boxes, and the division of the images.
+        boxes: Those of each threshold.
+
+    """
+    held, test = task.splits
+    accuracy = []
+    for at in boxes[held].unbind(1):
+        metric = LocalizationAccuracy(top_k=None)
+        metric.update(at, task.targets[held], task.targets[held], task.boxes[held])
+        accuracy.append(float(metric.compute()))
+    chosen = boxes[test, accuracy.index(max(accuracy))]
+    return box_iou(chosen, task.boxes[test]) >= 0.5
 
 
 def controls(
@@ -208,16 +196,14 @@ def controls(
         "nearer the middle": {"pull": 1 - factor},
         "both": {"scale": factor, "pull": 1 - factor},
     }
-    held, test = task.splits
     boxes = boxes_at(task, "cam", [t / thresholds for t in range(thresholds)]).float()
-    found = {}
-    for name, change in changes.items():
-        moved = moved_boxes(boxes, task.size, **change)
-        right = box_iou(moved, task.boxes[:, None]) >= 0.5
-        found[name] = right[test, int(right[held].sum(0).argmax())]
+    found = {
+        name: hits_at_chosen_threshold(task, moved_boxes(boxes, task.size, **change))
+        for name, change in changes.items()
+    }
     strangers = task.with_strangers(seed=seed)
     for geometry in ("none", f"shrink_{window}"):
-        hits = judge(strangers, "cam", geometry, thresholds)["hits"]
+        hits = evaluate(strangers, "cam", geometry, thresholds)["hits"]
         found[f"another image's CAM, {geometry}"] = hits
     return found
 
@@ -239,7 +225,7 @@ def measure(
         device: Where to train.
 
     Returns:
-        `cells` by contrast and geometry, what :func:`judge` finds; `head`, as
+        `cells` by contrast and geometry, what :func:`evaluate` finds; `head`, as
         :func:`describe_head` gives; and of the first seed of the main head `controls`,
         `pc_from_softmax`, `boxes`.
 
@@ -248,7 +234,7 @@ def measure(
     head, task = task_of(source, kind, rate=rate, seed=seed, epochs=settings.epochs, device=device)
     weights = head.weight.detach()
     geometries = settings.geometries if first else ["none"]
-    cells = {f"{n} {g}": judge(task, n, g, thresholds) for n in CONTRASTS for g in geometries}
+    cells = {f"{n} {g}": evaluate(task, n, g, thresholds) for n in CONTRASTS for g in geometries}
     record: dict[str, Any] = {"cells": cells, "head": describe_head(task, weights)}
     if first and head_name == MAIN:
         window, chosen = settings.windows[-1], cells["infocam none"]["threshold"]
@@ -363,7 +349,7 @@ def archived() -> dict[str, dict[str, Any]]:
     return {data: load_result(FILES[data])["values"] for data in SETTINGS["full"].networks}
 
 
-def judge_blind_maps(seed: int = 0, *, images: int = 400) -> dict[str, dict[str, Any]]:
+def evaluate_blind_maps(seed: int = 0, *, images: int = 400) -> dict[str, dict[str, Any]]:
     """Judge two maps that have not seen the picture, by boxes as photographers take them.
 
     Sides of boxes are uniform in [0.3, 0.9] of the picture's, their places near the middle. The
@@ -375,7 +361,7 @@ def judge_blind_maps(seed: int = 0, *, images: int = 400) -> dict[str, dict[str,
         images: How many.
 
     Returns:
-        By map, what :func:`judge` finds.
+        By map, what :func:`evaluate` finds.
 
     """
     draw = torch.Generator().manual_seed(seed)
@@ -386,4 +372,4 @@ def judge_blind_maps(seed: int = 0, *, images: int = 400) -> dict[str, dict[str,
     maps = {"noise": torch.rand(images, 6, 6, generator=draw), "hill": hill.expand(images, 16, 16)}
     boxes, held = torch.cat([corner, corner + sides], dim=1), torch.arange(images) % 2 == 0
     task = Task(maps, torch.zeros(images, 10), torch.zeros(images).long(), boxes, held, 64)
-    return {name: judge(task, name, "none", thresholds=20) for name in maps}
+    return {name: evaluate(task, name, "none", thresholds=20) for name in maps}

@@ -13,6 +13,7 @@ from softmi.datasets.cub import CUB
 from softmi.datasets.scenes import Scenes, digit_scenes
 from softmi.datasets.splits import first_per_class
 from softmi.datasets.tiny_imagenet import TinyImageNet
+from softmi.experiments.localisation import put_aside
 from softmi.models.backbones import mobilenet_v2_features, squeezenet1_1_features
 from softmi.models.features import average_pool, extract_feature_maps
 from softmi.models.small import GAPNet
@@ -22,7 +23,6 @@ from softmi.training.loop import fit, seed_everything
 BACKBONES = {"MobileNetV2": mobilenet_v2_features, "SqueezeNet": squeezenet1_1_features}
 SCENE_SIDE, SCENE_DIGITS, SCENES_TRAIN, SCENES_TEST = 64, (16, 36), 1200, 400
 SMALL_EPOCHS, SMALL_BATCH, SMALL_RATE = 6, 25, 0.2
-BIRDS_HELD = 5  # every fifth train image of a class is put aside
 TINY_TRAIN, TINY_HELD = 75, 5  # images of a class that train, and that choose
 
 
@@ -129,8 +129,7 @@ def scenes_source(width: int, *, seed: int = 0, device: str = "cpu") -> Source:
 def birds_source(network: str, *, device: str = "cpu") -> Source:
     """CUB-50: every fifth train image of a class chooses, the official test is judged."""
     cub = CUB()
-    train = F.one_hot(cub.targets) * cub.is_train[:, None]
-    held = cub.is_train & ((train.cumsum(0) * train).sum(1) % BIRDS_HELD == 0)
+    held = put_aside(cub.targets, cub.is_train)
     return _frozen(cub, network, cub.is_train & ~held, held, ~cub.is_train, device)
 
 

@@ -12,14 +12,8 @@ from matplotlib.patches import Rectangle
 from softmi.datasets.scenes import Scenes
 from softmi.datasets.tiny_imagenet import misread_boxes
 from softmi.evidence.figures import colour
-from softmi.experiments.localisation import CONTRASTS
-from softmi.experiments.localisation_audit_tables import (
-    GEOMETRY,
-    HEAD,
-    NAMES,
-    Values,
-    settings_of,
-)
+from softmi.experiments.localisation import CONTRAST_NAMES, CONTRASTS, GEOMETRY_NAMES
+from softmi.experiments.localisation_audit_tables import HEAD, Values, settings_of
 from softmi.experiments.published_code import weights_of_running_means
 
 INK = {
@@ -75,7 +69,7 @@ def draw_contrasts(values: Values) -> Figure:
                 entry = values[data][network]["grid"][head][name]["none"]["minus_cam"]
                 _draw_interval(axes, entry, -y - 0.15 * (j - 1.5), fmt="osD^"[j],
                                color=colour(INK[name]), markersize=4, linewidth=1)  # fmt: skip
-        _finish(axes, NAMES[name])
+        _finish(axes, CONTRAST_NAMES[name])
     _name_settings(panels[0], places)
     figure.supxlabel("GT-known minus that of CAM, points; no window", fontsize=10)
     figure.suptitle("infoCAM gains where Adam trained the head (second mark of each row)",
@@ -92,8 +86,9 @@ def draw_windows(values: Values, windows: Sequence[int] = (3, 4)) -> Figure:
             cells = values[data][network]["grid"]["softmax"]["cam"]
             for j, (kind, ink) in enumerate(KINDS.items()):
                 entry = cells[f"{kind}_{window}"]["minus_no_window"]
+                label = None if y else GEOMETRY_NAMES[kind]
                 _draw_interval(axes, entry, -y - 0.2 * (j - 1), fmt="osD"[j], markersize=5,
-                               color=colour(ink), label=None if y else GEOMETRY[kind])  # fmt: skip
+                               color=colour(ink), label=label)  # fmt: skip
         _finish(axes, f"window of {window}")
     _name_settings(panels[0], places)
     panels[-1].legend(fontsize=9)

@@ -6,19 +6,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from softmi.evidence.statistics import bootstrap_interval, gather
 from softmi.experiments.localisation import CONTRASTS
+from softmi.experiments.localisation_accuracy import blind_boxes
 from softmi.experiments.localisation_audit_data import Source
 from softmi.experiments.published_code import (
     effect_of_unclamped_overlap,
     printed_accuracy,
     scores_by_misread_boxes,
 )
-from softmi.maps.blind_boxes import best_centred_side, centred_box
-from softmi.maps.boxes import box_iou
 
 MAIN = "softmax"  # the head that has several seeds, controls and boxes
 
@@ -86,8 +85,11 @@ def summarise_network(
     """
     heads = list(dict.fromkeys(head for head, _ in outcomes.records))
     first, source = outcomes.first, outcomes.source
-    blind = blind_boxes(outcomes)
-    of_box = hits_of_centred_box(outcomes, blind["centred_best"]["side"]).double()
+    everybody = torch.ones(len(outcomes.targets), dtype=torch.bool)  # no Top-1 is asked for
+    blind = blind_boxes(
+        outcomes.boxes, source.boxes[source.held], source.size, recognised=everybody
+    )
+    of_box = blind["centred_best"]["hits"].double()
     hits = {name: first["cells"][f"{name} none"]["hits"] for name in list(CONTRASTS)[:3]}
     moved = {name: hit.double().numpy() for name, hit in first["controls"].items()}
     values = {
@@ -95,7 +97,10 @@ def summarise_network(
         "heads": {h: summarise_heads([r["head"] for r in outcomes.of(h)]) for h in heads},
         "split": source.split,
         "pc_from_softmax": first["pc_from_softmax"],
-        "boxes": blind,
+        "boxes": {
+            name: {"side": box["side"], "gt_known": bootstrap_interval(box["hits"].numpy())}
+            for name, box in blind.items()
+        },
         "minus_centred_box": {
             name: {
                 g: bootstrap_interval((outcomes.hits(MAIN, f"{name} {g}") - of_box).numpy())
@@ -156,23 +161,3 @@ def summarise_heads(heads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
     found = gather([{key: h[key] for key in spread} for h in heads])
     return found | {"nats": nats, "box": heads[0]["box"]}
-
-
-def blind_boxes(outcomes: Outcomes) -> dict[str, dict[str, Any]]:
-    """GT-known of the whole picture, of centred boxes, and of the best side by held-out images."""
-    source = outcomes.source
-    best = best_centred_side(source.boxes[source.held], (source.size,) * 2)
-    sides = {"full": 1.0, "centred_75": 0.75, "centred_50": 0.5, "centred_best": best}
-    return {
-        name: {
-            "side": side,
-            "gt_known": bootstrap_interval(hits_of_centred_box(outcomes, side).numpy()),
-        }
-        for name, side in sides.items()
-    }
-
-
-def hits_of_centred_box(outcomes: Outcomes, side: float) -> Bool[Tensor, " test"]:
-    """Where a box in the middle that has seen nothing is right."""
-    box = centred_box((outcomes.source.size,) * 2, side)
-    return box_iou(box, outcomes.boxes) >= 0.5

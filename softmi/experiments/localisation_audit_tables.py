@@ -4,28 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from softmi.evidence.tables import in_percent, markdown_table
-from softmi.experiments.localisation import CONTRASTS
+from softmi.experiments.localisation import (
+    BOX_NAMES,
+    CONTRAST_NAMES,
+    CONTRASTS,
+    geometry_label,
+)
 
 Values = Mapping[str, Mapping[str, Any]]  # by data set and network
 
-NAMES = dict(zip(CONTRASTS, ("CAM", "infoCAM", "infoCAM+", "1 rival", "3 rivals"), strict=True))
-GEOMETRY = {
-    "none": "no window",
-    "padded": "padded window",
-    "blur": "blurred only",
-    "shrink": "shrunk only",
-}
 HEAD = {
     "softmax": "softmax, SGD",
     "softmax_adam": "softmax, Adam",
     "softmax_skewed": "softmax, skewed classes",
     "pc_softmax_skewed": "PC-softmax, skewed classes",
-}
-BOX = {
-    "full": "whole picture",
-    "centred_75": "centred, 3/4 side",
-    "centred_50": "centred, 1/2 side",
-    "centred_best": "centred, best side",
 }
 THRESHOLD = {
     "fixed": "0.2, as theirs",
@@ -40,12 +32,6 @@ def settings_of(values: Values) -> list[tuple[str, str]]:
     return [(data, network) for data, networks in values.items() for network in networks]
 
 
-def geometry_name(geometry: str) -> str:
-    """Write a geometry such as "padded_3" in words."""
-    kind, _, window = geometry.partition("_")
-    return GEOMETRY[kind] + (f" {window}" if window else "")
-
-
 def share(entry: float | Mapping[str, float]) -> str:
     """Write a share in per cent, with its interval if there is one."""
     if not isinstance(entry, Mapping):
@@ -58,13 +44,13 @@ def grid_table(values: Values, geometries: Sequence[str]) -> str:
     """GT-known of the main head for each contrast and geometry, and of boxes that see nothing."""
     networks = [values[d][n] for d, n in settings_of(values)]
     rows = [
-        (NAMES[c], geometry_name(g),
+        (CONTRAST_NAMES[c], geometry_label(g),
          *(share(v["grid"]["softmax"][c][g]["gt_known"]) for v in networks))
         for c in CONTRASTS for g in geometries
     ]  # fmt: skip
     rows += [
         (f"*box: {name}*", "sees nothing", *(share(v["boxes"][box]["gt_known"]) for v in networks))
-        for box, name in BOX.items()
+        for box, name in BOX_NAMES.items()
     ]
     return markdown_table(("map or box", "geometry", *_columns(values)), rows)
 
@@ -78,7 +64,7 @@ def running_means_table(values: Values) -> str:
                 if key == "accuracy":
                     continue
                 low, high = (in_percent(at["other_orders"][end]) for end in ("low", "high"))
-                rows.append((data, network, NAMES[name], key.split("_")[1],
+                rows.append((data, network, CONTRAST_NAMES[name], key.split("_")[1],
                              share(entry["accuracy"]), share(at["printed"]),
                              f"{low} to {high}"))  # fmt: skip
     header = ("data", "network", "map", "batch", "share of hits, %", "mean of running means, %",
@@ -136,7 +122,7 @@ def windows_table(values: Values) -> str:
         return " / ".join(map(in_percent, means))
 
     rows = [
-        (HEAD[head], geometry_name(g), *(both(grid[head], g) for grid in networks))
+        (HEAD[head], geometry_label(g), *(both(grid[head], g) for grid in networks))
         for head in networks[0]
         for g in networks[0][head]["cam"]
     ]
@@ -149,7 +135,7 @@ def controls_table(values: Values) -> str:
 
     def named(control: str) -> str:
         what, comma, geometry = control.partition(", ")
-        return what + comma + (geometry_name(geometry) if geometry else "")
+        return what + comma + (geometry_label(geometry) if geometry else "")
     rows = [(named(name), *(share(v[name]) for v in networks)) for name in networks[0]]
     return markdown_table(("GT-known, %: boxes of CAM", *_columns(values)), rows)
 

@@ -46,7 +46,7 @@ def draw_misread_boxes(scenes: Scenes, shown: Sequence[int] = (0, 1, 2)) -> Figu
     size = scenes.images.shape[-1]
     read = misread_boxes(scenes.boxes, size)
     for axes, i in zip(panels, shown, strict=True):
-        axes.imshow(scenes.images[i, 0], cmap="gray", extent=(0, size, size, 0))
+        axes.imshow(scenes.images[i, 0].numpy(), cmap="gray", extent=(0, size, size, 0))
         true = (scenes.boxes[i], "true box", "-")
         for box, ink, style in (true, (read[i], "centred box", "--")):
             x0, y0, x1, y1 = box.tolist()

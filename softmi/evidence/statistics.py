@@ -212,3 +212,8 @@ def interval(ours: Any) -> tuple[float, float]:
         return ours["mean"], ours["mean"]
     half = float(student_t.ppf(0.975, ours["n"] - 1)) * ours["sd"] / ours["n"] ** 0.5
     return ours["mean"] - half, ours["mean"] + half
+
+
+def has_spread(ours: Any) -> bool:
+    """Whether a number of ours comes with an interval, or with what gives one."""
+    return isinstance(ours, Mapping) and ("low" in ours or ours.get("sd") is not None)

@@ -75,6 +75,7 @@ def test_each_equation_holds_to_rounding_on_tables_with_any_number_of_classes():
 @pytest.mark.parametrize("step", list(EQUATIONS))
 def test_an_error_is_noticed(step, monkeypatch):
     """Each error is far from zero where the part that it tests is wrong."""
+
     def wrong(function, by):
         return lambda *args, **options: by + function(*args, **options)
 

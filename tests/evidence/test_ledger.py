@@ -101,7 +101,8 @@ def test_a_failure_says_which(middle, margin, why, root):
 
 
 def test_an_identity_holds_or_fails(root):
-    for value, verdict in ((0.0, "holds"), (2e-12, "fails"), ({"mean": 0.0, "low": -1e-11, "high": 1e-11}, "fails")):
+    across = {"mean": 0.0, "low": -1e-11, "high": 1e-11}
+    for value, verdict in ((0.0, "holds"), (2e-12, "fails"), (across, "fails")):
         ours(value)
         check = Check("01_x:mi", equals=0.0, margin=1e-12)
         assert judge(claim(kind="identity", check=check)).verdict == verdict

@@ -22,33 +22,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import check_estimator
+from small_fits import LDA, TWO_GAUSSIANS, X, Y, light, two_gaussians
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 import softmi.estimators.softmax
-from softmi import GaussianClasses
 from softmi.estimators import SoftmaxMutualInformation
-from softmi.estimators._networks import Scaling
-from softmi.estimators._pool import deal, fit_stack, pool_weights, smoothed_log_prior, with_floor
 from softmi.information.certified import _label_slack
-
-LDA = LinearDiscriminantAnalysis()
-
-
-def light(**options) -> SoftmaxMutualInformation:
-    """Two folds, no extrapolation, one rigid classifier: a fit takes a twentieth of a second."""
-    options = {"folds": 2, "extrapolate": False, "classifiers": [LDA], "random_state": 0} | options
-    return SoftmaxMutualInformation(**options)
-
-
-def two_gaussians(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of equal probability and N(-1, 1) or N(1, 1) beside a column of noise, float64."""
-    rng = np.random.default_rng(seed)
-    y = rng.integers(2, size=n)
-    return rng.standard_normal((n, 2)) + np.c_[2.0 * y - 1, np.zeros(n)], y
-
-
-TWO_GAUSSIANS = GaussianClasses([[-1.0], [1.0]], [0.5, 0.5]).mutual_information().value
-X, Y = two_gaussians(120)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +50,7 @@ def spied():
     return fitted, calls, x, y
 
 
-# --- The contract of scikit-learn ---------------------------------------------------------------
+# --- The contract of scikit-learn -------------------------------------------------------------
 
 
 # Some checks construct with parameters of no sensible type: only `fit` may complain.
@@ -163,7 +142,7 @@ def test_a_bar_is_shown_on_request_only(capsys):
     assert "2/2" in capsys.readouterr().err
 
 
-# --- Determinism --------------------------------------------------------------------------------
+# --- Determinism ------------------------------------------------------------------------------
 
 
 def test_the_seed_decides_and_the_number_of_processes_does_not():
@@ -192,7 +171,7 @@ def test_extrapolation_leaves_the_cross_fitted_folds_as_they_are_drawn_first():
     assert plain.trustworthy_ is None
 
 
-# --- No sample is scored by what has seen it ----------------------------------------------------
+# --- No sample is scored by what has seen it --------------------------------------------------
 
 
 def test_training_and_scored_samples_are_disjoint_and_each_is_scored_once(spied):
@@ -260,7 +239,7 @@ def test_memorising_earns_nothing():
     assert fitted.label_entropy_ > 0.68
 
 
-# --- Hostile input ------------------------------------------------------------------------------
+# --- Hostile input ----------------------------------------------------------------------------
 
 
 def with_entry(value: float) -> np.ndarray:
@@ -458,7 +437,7 @@ def test_constant_features_tell_nothing(x):
     assert abs(found.mutual_information_.value) < 1 / 120
 
 
-# --- Truths -------------------------------------------------------------------------------------
+# --- Truths -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -523,7 +502,7 @@ def test_a_known_prior_replaces_the_label_frequencies():
     assert estimated.label_entropy_ < known.label_entropy_
 
 
-# --- Identities ---------------------------------------------------------------------------------
+# --- Identities -------------------------------------------------------------------------------
 
 
 def test_contributions_and_pointwise_values_add_up(spied):
@@ -704,126 +683,7 @@ def test_one_classifier_of_the_user_is_scikit_learns_cross_validation_calibrated
     assert fitted.mutual_information_.value > 0.1
 
 
-# --- The stack ----------------------------------------------------------------------------------
-
-
-def members_for_a_pool(seed: int, n: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An over-confident good member, a weak one, and one that is worse than none."""
-    rng = np.random.default_rng(seed)
-    y = rng.integers(3, size=n)
-    truth = np.eye(3)[y]
-    pmi = np.stack([
-        3 * (truth + 0.7 * rng.standard_normal((n, 3))),
-        0.5 * truth + 0.5 * rng.standard_normal((n, 3)),
-        -truth + 0.3 * rng.standard_normal((n, 3)),
-    ])  # fmt: skip
-    return pmi, y, smoothed_log_prior(y, 3)
-
-
-def pool_objective(w, pmi, y, log_prior) -> float:
-    """Total log-loss and the pull to equal weights, per sample."""
-    log_q = log_softmax(log_prior + np.tensordot(w, pmi, 1), axis=1)
-    pull = 2 * ((np.asarray(w) - 1 / len(w)) ** 2).sum()
-    return (pull - log_q[np.arange(len(y)), y].sum()) / len(y)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_pool_weights_solve_their_convex_problem(seed):
-    case = members_for_a_pool(seed)
-    found = pool_weights(*case)
-    best = scipy.optimize.minimize(
-        pool_objective, np.full(3, 0.5), args=case, method="SLSQP", bounds=[(0, None)] * 3,
-        options={"ftol": 1e-13, "maxiter": 500},
-    )  # fmt: skip
-    assert pool_objective(found, *case) <= best.fun + 1e-7
-    # Curvature is 1e-2 at the least (the pull): 1e-7 in value is 5e-3 in weight.
-    np.testing.assert_allclose(found, best.x, rtol=0, atol=5e-3)
-    assert found[2] == 0
-    assert (found >= 0).all()
-
-
-def test_one_member_is_temperature_scaling():
-    pmi, y, log_prior = members_for_a_pool(7)
-    (found,) = pool_weights(pmi[:1], y, log_prior)
-    grid = np.linspace(0, 2, 4001)
-    losses = [pool_objective([w], pmi[:1], y, log_prior) for w in grid]
-    # The grid's step is 5e-4; the solver stops at a gradient of 1e-5 where the curvature is > 0.1.
-    assert found == pytest.approx(grid[int(np.argmin(losses))], abs=1e-3)
-    assert 0.05 < found < 0.95  # over-confident: cooled
-
-
-def test_members_that_know_nothing_keep_equal_weights():
-    _, y, log_prior = members_for_a_pool(1)
-    np.testing.assert_array_equal(pool_weights(np.zeros((4, 400, 3)), y, log_prior), 0.25)
-
-
-@pytest.mark.parametrize("folds", [2, 3, 5, 17])
-@pytest.mark.parametrize("seed", range(3))
-def test_folds_are_of_equal_size_and_stratified(folds, seed):
-    rng = np.random.default_rng(seed)
-    y = rng.choice(6, size=203, p=[0.5, 0.3, 0.1, 0.05, 0.03, 0.02])
-    fold = deal(y, folds, rng)
-    assert sorted(np.unique(fold)) == list(range(folds))
-    counts = np.array([np.bincount(fold[y == k], minlength=folds) for k in np.unique(y)])
-    assert (np.ptp(counts, axis=1) <= 1).all()
-    assert np.ptp(counts.sum(0)) <= 1
-    # Which samples of a class go where is drawn anew each time.
-    assert (deal(y, folds, rng) != fold).any()
-
-
-def test_the_floor_keeps_a_distribution_and_makes_nothing_impossible():
-    log_prior = np.log([0.7, 0.2, 0.1])
-    with np.errstate(divide="ignore"):
-        log_q = np.log([[1.0, 0.0, 0.0], [0.2, 0.3, 0.5], [0.7, 0.2, 0.1]])
-    found = np.exp(with_floor(log_q, log_prior, 98))
-    np.testing.assert_allclose(found.sum(1), 1, rtol=0, atol=1e-15)
-    by_hand = 0.99 * np.exp(log_q) + 0.01 * np.exp(log_prior)
-    np.testing.assert_allclose(found, by_hand, rtol=1e-13)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("scale", [1.0, 1e30, 1e-30])
-def test_scaling_is_monotone_and_bounded(dtype, scale):
-    rng = np.random.default_rng(0)
-    x = (scale * rng.standard_cauchy((500, 2))).astype(dtype)
-    z = Scaling.of(x)(x)
-    assert z.dtype == np.float32
-    assert np.abs(z).max() <= 8 * (1 + 1e-6)
-    for column in range(2):
-        order = np.argsort(x[:, column])
-        # The fourth root is rounded, by a few units in the last place of 8.
-        assert (np.diff(z[order, column]) > -4e-6).all()
-        middle = np.abs(z[order, column]) < 3
-        assert (np.diff(z[order, column][middle]) > 0).all()
-
-
-def test_scaling_standardises_a_gaussian_whatever_a_few_wild_values():
-    rng = np.random.default_rng(1)
-    x = 5 + 3 * rng.standard_normal((4_000, 1))
-    x[:5] = 1e15
-    z = Scaling.of(x)(x)[5:]
-    # Median and quartiles of 4000 samples have standard errors of 0.02.
-    assert abs(np.median(z)) < 0.06
-    assert abs(z.std() - 1) < 0.06
-    beyond = Scaling.of(x)(np.array([[1e300], [-1e300], [5.0]]))
-    np.testing.assert_allclose(beyond[:, 0], [8, -8, 0], rtol=0, atol=0.06)
-
-
-def test_new_data_of_lower_precision_are_scaled_alike():
-    x = np.random.default_rng(2).standard_normal((200, 2)) * [1e-60, 1e60]
-    scaling = Scaling.of(x)
-    found = scaling(np.zeros((3, 2), dtype=np.float32))
-    np.testing.assert_array_equal(found, scaling(np.zeros((3, 2))))
-    assert np.isfinite(found).all()
-
-
-def test_too_few_samples_to_learn_from_leave_the_frequencies():
-    stack = fit_stack(X, Y, np.arange(9), 2, classifiers=None, seed=0, device="cpu")
-    expected = (np.bincount(Y[:9], minlength=2) + 0.5) / 10
-    np.testing.assert_allclose(np.exp(stack.log_probabilities(X)), expected[None].repeat(120, 0))
-
-
-# --- Memory -------------------------------------------------------------------------------------
+# --- Memory -----------------------------------------------------------------------------------
 
 
 def test_memory_stays_below_four_times_the_data():

@@ -18,6 +18,13 @@ def random_case(seed: int, *, n: int = 40, classes: int = 5, scale: float = 3.0)
     return logits, targets, prior / prior.sum()
 
 
+def faithful_case(seed: int, *, n: int, classes: int = 5, scale: float = 3.0):
+    """As `random_case`, with labels drawn from the prior, as a known one must be."""
+    logits, _, prior = random_case(seed, n=n, classes=classes, scale=scale)
+    generator = torch.Generator().manual_seed(1_000 + seed)
+    return logits, torch.multinomial(prior, n, replacement=True, generator=generator), prior
+
+
 def samples_of_table(counts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     """A data set in which each cell (input, label) of a table occurs exactly as counted."""
     cells = [(x, y) for x, row in enumerate(counts) for y, n in enumerate(row) for _ in range(n)]

@@ -24,7 +24,7 @@ from softmi.estimators import (
     nwj,
     smile,
 )
-from softmi.estimators.variational import _moving_average_objective
+from softmi.estimators.critic import _moving_average_objective
 
 QUICK = {"hidden": (32,), "lr": 2e-2, "epochs": 10, "batch_size": 256}
 
@@ -122,6 +122,7 @@ def test_overflow_of_nwj_does_not_spoil_the_critic():
     assert not math.isnan(found.value)
 
 
+@pytest.mark.paper("belghazi2018", "corrected gradient")
 def test_moving_average_replaces_the_denominator_of_the_gradient():
     objective, targets = _moving_average_objective(0.75), torch.arange(6)
     first, second = (random_scores(seed, n=6, columns=6).requires_grad_() for seed in (0, 1))

@@ -5,9 +5,17 @@ import pytest
 import scipy.optimize
 import scipy.sparse
 from scipy.special import log_softmax
-from small_fits import X, Y
+from small_fits import LDA, X, Y
 
-from softmi.estimators._pool import deal, fit_stack, pool_weights, smoothed_log_prior, with_floor
+from softmi.estimators._pool import (
+    fit_stack,
+    kept_weights,
+    log_loss,
+    pool_weights,
+    smoothed_log_prior,
+    with_floor,
+)
+from softmi.estimators._samples import deal
 
 
 def members_for_a_pool(seed: int, n: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -88,3 +96,35 @@ def test_too_few_samples_to_learn_from_leave_the_frequencies():
     stack = fit_stack(X, Y, np.arange(9), 2, classifiers=None, seed=0, device="cpu")
     expected = (np.bincount(Y[:9], minlength=2) + 0.5) / 10
     np.testing.assert_allclose(np.exp(stack.log_probabilities(X)), expected[None].repeat(120, 0))
+
+
+@pytest.mark.parametrize("members", [1, 2, 3])
+@pytest.mark.parametrize("excess", [-0.05, 0.05])
+def test_weights_that_gain_no_more_than_their_number_are_dropped(members, excess):
+    """Akaike's rule, from both sides: the total gain is set to k - 0.05 or k + 0.05."""
+    pmi, y, log_prior = members_for_a_pool(3)
+    pmi = np.repeat(pmi[:1], members, axis=0)
+    none = log_loss(pmi, np.zeros(members), y, log_prior)
+
+    def gain(weight: float) -> float:
+        weights = np.full(members, weight / members)
+        return (none - log_loss(pmi, weights, y, log_prior)) * len(y) - members
+
+    weight = scipy.optimize.brentq(lambda w: gain(w) - excess, 0, 0.05)
+    weights = np.full(members, weight / members)
+    kept = kept_weights(weights, pmi, y, log_prior)
+    np.testing.assert_array_equal(kept, weights if excess > 0 else 0)
+
+
+def test_a_stack_fitted_to_noise_gives_up():
+    rng = np.random.default_rng(0)
+    given_up = []
+    for seed in range(8):
+        x, y = rng.standard_normal((80, 3)), rng.integers(2, size=80)
+        stack = fit_stack(x, y, np.arange(80), 2, classifiers=[LDA], seed=seed, device="cpu")
+        given_up.append(not stack.weights.any())
+        if given_up[-1]:
+            prior = np.exp(smoothed_log_prior(y, 2))[None]
+            np.testing.assert_allclose(np.exp(stack.log_probabilities(x)), prior.repeat(80, 0))
+    # Noise gains more than one nat in all with a chance of P(chi2_1 > 2) / 2 = 0.08.
+    assert sum(given_up) >= 6

@@ -52,6 +52,7 @@ def test_nearest_neighbours_in_one_dimension_equal_scikit_learn(seed, k, metric)
 
 @pytest.mark.parametrize("dimensions", [2, 5, 30])
 @pytest.mark.parametrize("metric", ["euclidean", "chebyshev"])
+@pytest.mark.paper("ross2014", "nearest-neighbour estimator")
 def test_nearest_neighbours_in_many_dimensions_equal_the_definition(dimensions, metric):
     rng = np.random.default_rng(dimensions)
     y = np.append(rng.integers(3, size=78), [3, 3])  # a class of two has k = 1
@@ -213,6 +214,7 @@ def test_plug_in_of_data_as_counted_is_the_information_of_the_table():
     assert plug_in_mutual_information(x, y) == pytest.approx(truth, abs=ROUNDING)
 
 
+@pytest.mark.paper("miller1955", "bias of the plug-in entropy")
 def test_miller_madow_by_hand():
     x, y = np.array([0, 0, 1, 1, 1, 2]), np.array([0, 1, 0, 0, 0, 1])
     # Three, two and four cells occur: (2 + 1 - 3) / 12 = 0; with a fifth, (2 + 1 - 4) / 14.

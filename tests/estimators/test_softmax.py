@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import scipy.optimize
 import scipy.sparse
+import scipy.stats
 import torch
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -25,7 +26,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from small_fits import LDA, TWO_GAUSSIANS, X, Y, light, two_gaussians
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-import softmi.estimators.softmax
+import softmi.estimators._cross_fit
 from softmi.estimators import SoftmaxMutualInformation
 from softmi.information.certified import _label_slack
 
@@ -37,7 +38,7 @@ def spied():
     y = rng.choice(["a", "b", "c"], size=240, p=[0.5, 0.3, 0.2])
     x = rng.standard_normal((240, 3)) + 1.2 * (y == "b")[:, None] - 0.8 * (y == "c")[:, None]
     calls = []
-    original = softmi.estimators.softmax._fit_and_score
+    original = softmi.estimators._cross_fit.fit_and_score
 
     def spy(x, codes, train, held, classes, **options):
         result = original(x, codes, train, held, classes, **options)
@@ -45,7 +46,7 @@ def spied():
         return result
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(softmi.estimators.softmax, "_fit_and_score", spy)
+        patch.setattr(softmi.estimators._cross_fit, "fit_and_score", spy)
         fitted = SoftmaxMutualInformation(folds=3, random_state=1).fit(x, y)
     return fitted, calls, x, y
 
@@ -166,7 +167,7 @@ def test_the_seed_decides_and_the_number_of_processes_does_not():
 def test_extrapolation_leaves_the_cross_fitted_folds_as_they_are_drawn_first():
     # Same seed, same first fold: it is dealt before the halves.
     plain, more = light().fit(X, Y), light(extrapolate=True).fit(X, Y)
-    assert torch.equal(plain.mutual_information_._folds, more.mutual_information_._folds)
+    assert torch.equal(plain.mutual_information_.folds, more.mutual_information_.folds)
     assert plain.extrapolated_ is None
     assert plain.trustworthy_ is None
 
@@ -174,6 +175,7 @@ def test_extrapolation_leaves_the_cross_fitted_folds_as_they_are_drawn_first():
 # --- No sample is scored by what has seen it --------------------------------------------------
 
 
+@pytest.mark.paper("chernozhukov2018", "cross-fitting")
 def test_training_and_scored_samples_are_disjoint_and_each_is_scored_once(spied):
     fitted, calls, _, _ = spied
     assert len(calls) == 3 * 3
@@ -188,7 +190,7 @@ def test_training_and_scored_samples_are_disjoint_and_each_is_scored_once(spied)
         np.testing.assert_array_equal(np.sort(np.r_[train, held]), everything)
         np.testing.assert_array_equal(np.sort(np.r_[first, second]), train)
         assert abs(len(first) - len(second)) <= 1
-        assert (fitted.mutual_information_._folds.numpy()[held] == k).all()
+        assert (fitted.mutual_information_.folds.numpy()[held] == k).all()
 
 
 def test_held_out_data_change_nothing_in_what_scores_them():
@@ -197,7 +199,7 @@ def test_held_out_data_change_nothing_in_what_scores_them():
     wild[held] = 1e6 * np.random.default_rng(1).standard_normal((40, 2))
     cases = [(X, Y), (X, np.r_[Y[:80], 1 - Y[80:]]), (wild, Y)]
     stacks = [
-        softmi.estimators.softmax._fit_and_score(
+        softmi.estimators._cross_fit.fit_and_score(
             x, y, train, held, 2, classifiers=None, seed=3, device="cpu"
         )[1]
         for x, y in cases
@@ -267,6 +269,13 @@ def with_entry(value: float) -> np.ndarray:
         (X, np.eye(2)[Y], ValueError, "should be a 1d array"),
         (X, np.where(Y, math.nan, 0.0), ValueError, "contains NaN"),
         (X, None, ValueError, "requires y"),
+        (X, Y.astype(object) + 0.5, ValueError, "Unknown label type: continuous"),
+        (X, np.where(np.arange(120) % 7, Y, None), ValueError, "y holds 18 missing labels, .* 0"),
+        (X, pd.Series(Y, dtype="Int64").mask(Y > 0), ValueError, r"y holds \d+ missing labels"),
+        (X, [*Y[:-1].tolist(), math.nan], ValueError, "1 missing labels, .* position 119"),
+        (X, [*Y[:-1].tolist(), "b"], ValueError, "mixes labels of several sorts, number, string"),
+        (X, np.ma.masked_equal(Y, 1), ValueError, r"y is a masked array that hides \d+ values"),
+        (np.ma.masked_less(X, 0), Y, ValueError, r"X is a masked array that hides \d+ values"),
         (pd.DataFrame({"a": ["u"] * 120}), Y, ValueError, "could not convert"),
     ],
 )
@@ -291,6 +300,12 @@ def test_says_what_is_wrong_with_the_data(x, y, error, message):
         ({"prior": [-0.5, 1.5]}, ValueError, "non-negative"),
         ({"prior": [math.nan, 1.0]}, ValueError, "finite"),
         ({"prior": 0.5}, ValueError, "shape"),
+        ({"prior": [0.9, 0.1]}, ValueError, r"labels contradict the prior: it says 0\.9, 0\.1"),
+        ({"prior": pd.Series({1: 0.5, 0: 0.5})}, ValueError, r"index \[1, 0\], .* \[0, 1\]"),
+        ({"prior_mismatch": "no"}, ValueError, '"raise" or "allow", got \'no\''),
+        ({"classes": [0, 2, 3]}, ValueError, r"labels that are not among classes: \[1\]"),
+        ({"classes": ["a", "b"]}, ValueError, r"labels that are not among classes: \[0, 1\]"),
+        ({"classes": [0, None, 1]}, ValueError, "classes holds 1 missing labels"),
         ({"classifiers": []}, ValueError, r"at least one scikit-learn classifier, got \[\]"),
         ({"classifiers": GaussianNB()}, ValueError, r"got GaussianNB\(\)"),
         ({"classifiers": "lda"}, ValueError, "got 'lda'"),
@@ -372,6 +387,10 @@ BASE = light(random_state=3).fit(X, Y)
         (X, np.where(Y, "b", "a")),
         (X, pd.Series(np.where(Y, "b", "a")).astype("category")),
         (X, np.where(Y, "b", "a").astype(object)),
+        (X, Y.astype(object)),
+        (X, pd.Series(Y, dtype="Int64")),
+        (X, torch.from_numpy(Y).to(torch.uint16)),
+        (X, np.ma.masked_array(Y, mask=False)),
         (np.asfortranarray(X), Y),
         (X[::-1][::-1], Y),
         (X * 2.0**100, Y),  # powers of two are exact
@@ -380,7 +399,8 @@ BASE = light(random_state=3).fit(X, Y)
         (X * 2.0**-900, Y),
     ],
     ids=["lists", "tensors", "tensors with gradient", "pandas", "float labels", "bool labels",
-         "strings", "categorical", "objects", "fortran", "strided", "2^100", "2^-100", "2^900",
+         "strings", "categorical", "objects", "integer objects", "nullable integers", "uint16",
+         "nothing masked", "fortran", "strided", "2^100", "2^-100", "2^900",
          "2^-900"],
 )  # fmt: skip
 def test_the_same_data_in_another_guise_give_the_same_bits(x, y):
@@ -502,6 +522,44 @@ def test_a_known_prior_replaces_the_label_frequencies():
     assert estimated.label_entropy_ < known.label_entropy_
 
 
+@pytest.mark.usefixtures("no_shape_checks")
+def test_a_label_that_was_not_drawn_counts_when_it_is_named():
+    plain, more = light().fit(X, Y), light(classes=[2, 0, 1, 7]).fit(X, Y)
+    assert more.classes_.tolist() == [0, 1, 2, 7]
+    assert more.predict_proba(X).shape == (120, 4)
+    assert set(more.predict(X).tolist()) == {0, 1}
+    assert more.label_entropy_ == pytest.approx(plain.label_entropy_, abs=1e-15)
+    assert more.class_contributions_[2:].tolist() == [0, 0]
+    # Unseen labels take half a sample each of the classifier, and log M of the certificate.
+    assert more.mutual_information_.value == pytest.approx(
+        plain.mutual_information_.value, abs=4 / 120
+    )
+    assert more.certified_lower_bound() < plain.certified_lower_bound()
+    assert np.isfinite(more.pointwise_mutual_information(X[:2], [7, 0])[1])
+    words = light(classes=["a", "b", "c"], prior=pd.Series({"a": 0.5, "b": 0.5, "c": 0.0}))
+    assert words.fit(X, np.where(Y, "b", "a")).label_entropy_ == pytest.approx(math.log(2))
+
+
+def test_a_prior_of_zero_is_refused_for_labels_that_occur_only():
+    light(classes=range(3), prior=[0.5, 0.5, 0.0]).fit(X, Y)
+    with pytest.raises(ValueError, match="prior is zero for labels that occur"):
+        light(classes=range(3), prior=[0.5, 0.0, 0.5]).fit(X, Y)
+
+
+def test_a_contradicted_prior_allowed_by_name_is_marked_and_not_certified():
+    x = X + 40 * (Y[:, None] - 0.5)  # nearly all there is to know
+    fitted = light(prior=[0.95, 0.05], prior_mismatch="allow", extrapolate=True).fit(x, Y)
+    estimate, cap = fitted.mutual_information_, scipy.stats.entropy([0.95, 0.05])
+    assert estimate.prior.status == "mismatched"
+    assert fitted.label_entropy_ == pytest.approx(cap)
+    assert fitted.pointwise_.mean() > math.log(2)
+    assert estimate.value == estimate.label_entropy
+    assert max(estimate.high, fitted.extrapolated_.high) <= fitted.label_entropy_
+    assert fitted.extrapolated_.value <= fitted.label_entropy_
+    with pytest.raises(ValueError, match="labels contradict the prior"):
+        fitted.certified_lower_bound()
+
+
 # --- Identities -------------------------------------------------------------------------------
 
 
@@ -588,10 +646,11 @@ def test_bits_are_nats_over_log_2(spied):
     assert float(bits) == bits.value
 
 
+@pytest.mark.paper("guo2017", "expected calibration error")
 def test_calibration_equals_torchmetrics_and_the_log_loss_by_hand(spied):
     fitted, _, x, y = spied
     codes = np.searchsorted(fitted.classes_, y)
-    folds = fitted.mutual_information_._folds.numpy()
+    folds = fitted.mutual_information_.folds.numpy()
     before, after = np.empty((240, 3)), np.empty((240, 3))
     for k, stack in enumerate(fitted.stacks_):
         members = len(stack.weights)
@@ -619,31 +678,35 @@ def bernstein(values: np.ndarray, spread: float, delta: float) -> float:
     return math.sqrt(2 * values.var(ddof=1) * term / n) + 7 * spread * term / (3 * (n - 1))
 
 
+@pytest.mark.parametrize("labels", [2, 3], ids=["all seen", "a third label can occur"])
 @pytest.mark.parametrize("known", [False, True], ids=["estimated prior", "known prior"])
-def test_certified_bound_is_the_best_of_the_folds_at_a_share_of_delta(known):
+def test_certified_bound_is_the_best_of_the_folds_at_a_share_of_delta(known, labels):
     x, y = two_gaussians(600, seed=4)
-    fitted = light(folds=3, prior=[0.5, 0.5] if known else None).fit(x, y)
-    folds = fitted.mutual_information_._folds.numpy()
+    given = [0.5, 0.5] if labels == 2 else [0.495, 0.495, 0.01]
+    options = {"prior": given if known else None, "classes": None if labels == 2 else range(3)}
+    fitted = light(folds=3, **options).fit(x, y)
+    folds = fitted.mutual_information_.folds.numpy()
     n, delta, epsilon = 600, 0.1, 1e-3
-    prior = np.full(2, 0.5) if known else np.bincount(y) / n
-    limit = math.log(2 / epsilon)
+    prior = np.array(given) if known else np.bincount(y, minlength=labels) / n
+    limit = math.log(labels / epsilon)
     each = delta / 3 if known else delta / 6
     most = []
     for k, stack in enumerate(fitted.stacks_):
         mine = folds == k
         q = np.exp(stack.log_probabilities(x[mine]))[np.arange(mine.sum()), y[mine]]
-        loss = -np.log((1 - epsilon) * q + epsilon / 2)
-        ratio = prior / (np.bincount(y[mine]) / mine.sum())
+        loss = -np.log((1 - epsilon) * q + epsilon / labels)
+        frequencies = np.bincount(y[mine], minlength=labels) / mine.sum()
+        ratio = prior[:2] / frequencies[:2]
         caps = []
         for cap in ratio:  # the cap that costs least, given the labels
-            rest = np.maximum(prior - cap * prior / ratio, 0).sum()
+            rest = np.maximum(prior - cap * frequencies, 0).sum()
             caps.append((rest + 7 * cap * math.log(2 / each) / (3 * (mine.sum() - 1)), cap, rest))
         _, cap, rest = min(caps)
         weighted = np.minimum(ratio, cap)[y[mine]] * loss
         most.append(weighted.mean() + rest * limit + bernstein(weighted, cap * limit, each))
-    expected = -(prior * np.log(prior)).sum() - min(most)
+    expected = scipy.stats.entropy(prior) - min(most)
     if not known:
-        expected -= _label_slack(2, n, delta / 2)
+        expected -= _label_slack(labels, n, delta / 2)
     assert fitted.certified_lower_bound(delta) == pytest.approx(expected, abs=1e-10)
 
 
@@ -666,7 +729,7 @@ def test_one_classifier_of_the_user_is_scikit_learns_cross_validation_calibrated
     # Within 1.5 scales of the median, where the smooth clip is linear to 3e-4.
     x = rng.uniform(-1, 1, (300, 4)) + 0.3 * y[:, None]
     fitted = light(classifiers=[GaussianNB()], folds=4).fit(x, y)
-    folds = fitted.mutual_information_._folds.numpy()
+    folds = fitted.mutual_information_.folds.numpy()
     log_q = cross_val_predict(
         GaussianNB(), x, y, cv=PredefinedSplit(folds), method="predict_log_proba"
     )

@@ -94,6 +94,7 @@ def test_infonce_never_exceeds_the_logarithm_of_the_batch(n):
 
 
 @seeds
+@pytest.mark.paper("song2020", "SMILE")
 def test_smile_is_donsker_varadhan_once_the_clip_exceeds_every_score(seed):
     scores = random_scores(seed)
     dv = donsker_varadhan(scores).item()
@@ -187,6 +188,7 @@ def test_a_clip_must_be_positive(clip):
 # --- Bounds: against known information --------------------------------------------------------
 
 
+@pytest.mark.paper("belghazi2018", "Donsker-Varadhan representation")
 def test_optimal_critic_on_a_table_gives_the_information_up_to_the_missing_diagonal():
     """On data that equal their distribution, leaving out the n joint pairs of the n^2 takes
     chi^2/(n - 1) from a partition function of one; InfoNCE leaves out none.
@@ -211,6 +213,7 @@ def test_population_bounds_meet_the_information_at_the_optimum_and_nowhere_else(
 
 
 @pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.paper("nguyen2010", "variational bound of the KL divergence")
 def test_nwj_is_unbiased_at_every_sample_size(n):
     truth, pmi = TWO_BY_TWO.mutual_information().value, pmi_of(TWO_BY_TWO)
     for critic in (1 + pmi, random_scores(n, n=2, columns=2)):
@@ -221,6 +224,7 @@ def test_nwj_is_unbiased_at_every_sample_size(n):
 
 
 @pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.paper("oord2018", "InfoNCE")
 def test_infonce_is_a_bound_at_every_sample_size_and_donsker_varadhan_is_not(n):
     truth, pmi = TWO_BY_TWO.mutual_information().value, pmi_of(TWO_BY_TWO)
     critics = [pmi, 3 * pmi, *(random_scores(seed, n=2, columns=2) for seed in range(5))]
@@ -238,6 +242,7 @@ def test_smile_is_no_bound():
     assert smile(critic[x], y) > truth + 1
 
 
+@pytest.mark.paper("hjelm2019", "Jensen-Shannon objective")
 def test_jensen_shannon_is_largest_at_the_pointwise_information():
     critic = pmi_of(TWO_BY_TWO).requires_grad_()
     value = mean_over_all_samples(TWO_BY_TWO, critic, jensen_shannon, 2)

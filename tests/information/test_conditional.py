@@ -40,6 +40,7 @@ def test_cmi_is_zero_when_all_inputs_of_a_class_give_the_same_output():
         ([[0.3, 0.7]], [1], 0.0),  # a single sample is its own centroid
     ],
 )
+@pytest.mark.paper("yang2023", "CMI")
 def test_cmi_by_hand(logits, targets, nats):
     found = conditional_mutual_information(
         torch.tensor(logits, dtype=torch.float64), torch.tensor(targets)
@@ -48,6 +49,7 @@ def test_cmi_by_hand(logits, targets, nats):
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.paper("yang2023", "CMI")
 def test_cmi_equals_a_direct_sum_over_samples(seed):
     logits, targets, _ = random_case(seed)
     p = scipy.special.softmax(logits.numpy(), axis=1)

@@ -100,6 +100,7 @@ def test_entropy_refuses_what_is_no_distribution(prior, error, message):
 @pytest.mark.parametrize(
     ("scale", "offset"), [(1, 0), (30, 0), (1, 1e4), (1e4, 0)], ids=["1", "30", "1+1e4", "1e4"]
 )
+@pytest.mark.paper("qin2019", "PC-softmax")
 def test_pmi_agrees_with_fifty_digits_to_1e12(prior_corrected, scale, offset):
     logits, _, prior = random_case(1, n=8)
     logits = logits / 3 * scale + offset
@@ -111,6 +112,7 @@ def test_pmi_agrees_with_fifty_digits_to_1e12(prior_corrected, scale, offset):
             assert relative_error(value, truth, floor) < 1e-12
 
 
+@pytest.mark.paper("qin2019", "PC-softmax")
 def test_pmi_of_corrected_logits_is_that_of_plain_logits_plus_log_prior():
     logits, _, prior = random_case(2)
     plain = pointwise_mutual_information(logits + prior.log(), prior)
@@ -128,6 +130,7 @@ def test_pmi_turns_the_prior_into_a_posterior(prior_corrected):
 
 
 @both_kinds
+@pytest.mark.paper("qin2019", "PC-softmax")
 def test_pmi_of_a_discrete_joint_is_the_log_ratio_of_its_table(prior_corrected):
     counts = TABLES["dependent"]
     table = torch.tensor(counts, dtype=torch.float64) / 114

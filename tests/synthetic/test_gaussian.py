@@ -102,6 +102,7 @@ def test_two_classes_have_the_capacity_integral_of_the_binary_gaussian_channel(a
 
 
 @paper_tasks
+@pytest.mark.paper("qin2019", "synthetic data")
 def test_paper_tasks_have_their_published_truth(dimensions, balanced):
     known = GaussianClasses.five_on_a_line(dimensions, balanced=balanced).mutual_information()
     assert known.method == "quadrature"
@@ -111,6 +112,7 @@ def test_paper_tasks_have_their_published_truth(dimensions, balanced):
     assert known.value == pytest.approx(on_line.value, rel=1e-12)
 
 
+@pytest.mark.paper("qin2019", "synthetic data")
 def test_paper_task_is_that_of_the_authors_code():
     task = GaussianClasses.five_on_a_line(3, balanced=False)
     assert task.means.tolist() == [[m] * 3 for m in (0, 2, -2, 4, -4)]
@@ -233,6 +235,7 @@ def test_quadrature_agrees_with_monte_carlo_over_samples(balanced):
 
 
 @paper_tasks
+@pytest.mark.paper("qin2019", "synthetic data")
 def test_bayes_accuracy_is_that_of_the_table(dimensions, balanced):
     task = GaussianClasses.five_on_a_line(dimensions, balanced=balanced)
     prior = np.full(5, 0.2) if balanced else np.array(IMBALANCED)

@@ -45,6 +45,7 @@ def test_samples_are_a_function_of_the_generator_and_leave_the_global_one_alone(
 
 
 @pytest.mark.parametrize(("classes", "factor"), [(10, 100), (10, 50.0), (3, 0.5), (7, 1), (1, 9)])
+@pytest.mark.paper("cui2019", "long-tailed profile")
 def test_long_tail_is_geometric_from_first_to_last(classes, factor):
     prior = long_tailed_prior(classes, factor)
     assert prior.dtype == torch.float64

@@ -18,7 +18,7 @@ CHANCE, NEGLIGIBLE = 1e-6, 0.01
 PriorMismatch = Literal["raise", "allow"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class LabelPrior:
     """Class probabilities, and where they come from.
 

@@ -10,11 +10,11 @@ from functools import cache
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from softmi.datasets import CUB, MultiScenes, Scenes, digit_scenes, multi_digit_scenes
-from softmi.experiments.localisation import Task, contrast_maps, put_aside
+from softmi.experiments.localisation import CONTRASTS, Task, contrast_maps, put_aside
 from softmi.maps import class_activation_map, contrast_weights, sum_in_boxes
 from softmi.models import Backbone, GAPNet, extract_feature_maps, mobilenet_v2_features
 from softmi.training import TensorBatches, fit, seed_everything
@@ -32,6 +32,7 @@ class SceneNetwork:
         logits: f of those, shape (scenes, 10).
         features: Feature maps of those, shape (scenes, channels, cells, cells).
         maps: Of the true class, by name of the contrast, in nats a cell.
+        random: State of the generator after these scenes, to draw more of them.
 
     """
 
@@ -42,6 +43,7 @@ class SceneNetwork:
     logits: Float[Tensor, "scenes 10"]
     features: Float[Tensor, "scenes channels cells cells"]
     maps: Mapping[str, Float[Tensor, "scenes cells cells"]]
+    random: Tensor
 
     @property
     def weights(self) -> Float[Tensor, "10 channels"]:
@@ -52,6 +54,12 @@ class SceneNetwork:
     def bias(self) -> Float[Tensor, " 10"]:
         """Biases of the trained head."""
         return self.net.head.bias.detach()
+
+    @property
+    def nearest_rivals(self) -> Int[Tensor, " scenes"]:
+        """The likeliest other class of each scene."""
+        own = F.one_hot(self.scenes.targets, 10).bool()
+        return self.logits.masked_fill(own, -torch.inf).argmax(1)
 
     @property
     def task(self) -> Task:
@@ -88,7 +96,8 @@ def scene_network(seed: int = 0, device: str = "cpu", *, epochs: int = 7) -> Sce
         parts = [net(batch) for batch in scenes.images.split(100)]
     logits, features = (torch.cat(part) for part in zip(*parts, strict=True))
     maps = contrast_maps(features, net.head.weight, scenes.targets, logits)
-    return SceneNetwork(net, before, train, scenes, logits, features, maps)
+    random = generator.get_state()
+    return SceneNetwork(net, before, train, scenes, logits, features, maps, random)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,16 +116,10 @@ class TwoDigits:
     inside: Mapping[str, tuple[Float[Tensor, " scenes"], Float[Tensor, " scenes"]]]
 
 
-def two_digits(learned: SceneNetwork, *, seed: int = 0, number: int = 300) -> TwoDigits:
-    """Look at scenes with two digits, which the network has never seen.
-
-    Args:
-        learned: The network.
-        seed: Of the scenes.
-        number: How many.
-
-    """
-    generator = torch.Generator().manual_seed(seed)
+def two_digits(learned: SceneNetwork, number: int = 300) -> TwoDigits:
+    """Look at so many scenes with two digits, the like of which the network has never seen."""
+    generator = torch.Generator()
+    generator.set_state(learned.random)
     scenes = multi_digit_scenes(
         number, generator, digits=2, split="test", size=48, digit_size=(14, 20)
     )
@@ -135,17 +138,42 @@ def two_digits(learned: SceneNetwork, *, seed: int = 0, number: int = 300) -> Tw
     return TwoDigits(scenes, maps, inside)
 
 
-def in_other_gauge(learned: SceneNetwork) -> dict[str, Float[Tensor, "scenes cells cells"]]:
-    """Return the maps of the same classifier, one vector added to the weights of all classes.
+def account_errors(learned: SceneNetwork) -> dict[str, float]:
+    r"""Largest error, over scenes, of each map as an account of a difference of logits.
+
+    .. math:: \sum_{i,j} m(i, j) + b_y - \frac{1}{|R|} \sum_{k \in R} b_k
+        = f_y - \frac{1}{|R|} \sum_{k \in R} f_k
+    """
+    logits, targets = learned.logits, learned.scenes.targets
+    own = F.one_hot(targets, 10).bool()
+    mine, rest = logits[own], logits[~own].view(-1, 9)
+    differences = {
+        "cam": mine,
+        "infocam": mine - rest.mean(1),
+        "infocam_plus": mine - rest.amin(1),
+        "rivals_1": mine - rest.amax(1),
+        "rivals_3": mine - rest.topk(3).values.mean(1),
+    }
+    found = {}
+    for name, difference in differences.items():
+        by_bias = contrast_weights(
+            learned.bias[:, None], targets, logits=logits, **CONTRASTS[name]
+        )
+        found[name] = float(
+            (learned.maps[name].sum((1, 2)) + by_bias[:, 0] - difference).abs().max()
+        )
+    return found
+
+
+def other_gauge(learned: SceneNetwork) -> Float[Tensor, "10 channels"]:
+    r"""Return weights of the same classifier: one vector added to the weights of all classes.
+
+    .. math:: W'_k = W_k + u, \qquad u \propto -\frac{1}{Nhw} \sum_{n,i,j} A_n(i, j)
 
     Any direction would do; the mean of the feature maps shows.
     """
     average = F.normalize(learned.features.mean((0, 2, 3)), dim=0)
-    moved = learned.weights - 2 * learned.weights.norm(dim=1).mean() * average
-    logits = learned.features.mean((2, 3)) @ moved.T + learned.bias
-    # The same probabilities, to float32.
-    assert torch.allclose(logits.softmax(1), learned.logits.softmax(1), atol=1e-4)
-    return contrast_maps(learned.features, moved, learned.scenes.targets, logits)
+    return learned.weights - 2 * learned.weights.norm(dim=1).mean() * average
 
 
 def centring_error(weights: Float[Tensor, "classes channels"]) -> float:

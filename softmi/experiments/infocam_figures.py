@@ -23,6 +23,16 @@ INK = {
     "rivals_1": "rivals",
     "rivals_3": "rivals",
 }
+# The book brings the script; elsewhere only the sentence is left.
+MAP_TO_POINT_AT = """
+<div class="play play-nats-figure">
+<p>In the book a map to point at stands here, the same as on its page
+<a href="../book/play.html#try-nats">Try it</a>.</p>
+</div>
+<link rel="stylesheet" href="../_static/play.css">
+<script src="../_static/play-data.js"></script>
+<script src="../_static/play.js"></script>
+"""
 PIXELS = (-0.5, 47.5, 47.5, -0.5)  # cells over the pixels of a scene
 
 
@@ -31,6 +41,11 @@ def draw_box(axes: Axes, box: Num[Tensor, " 4"], method: str, linestyle: str = "
     x0, y0, x1, y1 = (float(v) for v in box)
     axes.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, linewidth=1.6,
                              edgecolor=colour(method), linestyle=linestyle))  # fmt: skip
+
+
+def show(axes: Axes, image: Any, **options: Any) -> None:
+    """Show cells and pixels as they are."""
+    axes.imshow(image, interpolation="nearest", **options)
 
 
 def bare(axes: Axes, title: str = "") -> None:
@@ -57,12 +72,12 @@ def draw_maps(learned: SceneNetwork) -> Figure:
     figure, axes = plt.subplots(3, 6, figsize=(7.2, 3.9))
     scenes, shown = learned.scenes, right_scenes(learned)
     for row, i in zip(axes, shown, strict=True):
-        row[0].imshow(scenes.images[i, 0], cmap="gray")
+        show(row[0], scenes.images[i, 0], cmap="gray")
         bare(row[0], "scene" if i == shown[0] else "")
         draw_box(row[0], scenes.boxes[i], "true box")
         for ax, name in zip(row[1:], CONTRASTS, strict=True):
             large = map_to_picture(learned.maps[name][i : i + 1], 48)
-            ax.imshow(large[0], cmap="magma")
+            show(ax, large[0], cmap="magma")
             bare(ax, CONTRAST_NAMES[name] if i == shown[0] else "")
             draw_box(ax, scenes.boxes[i], "true box")
             draw_box(ax, boxes_from_score_maps(large, 0.4)[0], "infoCAM+", "--")
@@ -80,7 +95,7 @@ def draw_gauge(
     panels = [(name, where) for name in ("cam", "infocam") for where in ("", ", moved weights")]
     for ax, (name, where) in zip(axes, panels, strict=True):
         maps = moved if where else learned.maps
-        ax.imshow(map_to_picture(maps[name][i : i + 1], 48)[0], cmap="magma")
+        show(ax, map_to_picture(maps[name][i : i + 1], 48)[0], cmap="magma")
         bare(ax, CONTRAST_NAMES[name] + where)
         draw_box(ax, learned.scenes.boxes[i], "true box")
     title(figure, "One classifier, written in two ways: the same probabilities, but not the same "
@@ -91,7 +106,7 @@ def draw_gauge(
 def show_signed(axes: Axes, nats: Float[Tensor, "cells cells"]) -> None:
     """Show a map in red where it speaks for the class and in blue where against."""
     top = float(nats.abs().max())
-    axes.imshow(nats, cmap="RdBu_r", vmin=-top, vmax=top, extent=PIXELS)
+    show(axes, nats, cmap="RdBu_r", vmin=-top, vmax=top, extent=PIXELS)
 
 
 def draw_nats(learned: SceneNetwork) -> Figure:
@@ -99,7 +114,7 @@ def draw_nats(learned: SceneNetwork) -> Figure:
     i, scenes = right_scenes(learned)[1], learned.scenes
     figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.9))
     y = int(scenes.targets[i])
-    axes[0].imshow(scenes.images[i, 0], cmap="gray", extent=PIXELS)
+    show(axes[0], scenes.images[i, 0], cmap="gray", extent=PIXELS)
     bare(axes[0], f"a {y}")
     draw_box(axes[0], scenes.boxes[i], "true box")
     rank = [k for k in learned.logits[i].argsort().tolist() if k != y]
@@ -122,7 +137,7 @@ def draw_two_digits(two: TwoDigits) -> Figure:
     figure, axes = plt.subplots(3, 3, figsize=(5.4, 5.2))
     for i, row in enumerate(axes):
         here, there = two.scenes.targets[i].tolist()
-        row[0].imshow(two.scenes.images[i, 0], cmap="gray", extent=PIXELS)
+        show(row[0], two.scenes.images[i, 0], cmap="gray", extent=PIXELS)
         bare(row[0], f"a {here} and a {there}")
         names = {"cam": f"CAM of the {here}", "other": f"{here} against {there}"}
         for ax, (name, text) in zip(row[1:], names.items(), strict=True):
@@ -165,7 +180,7 @@ def draw_means(means: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
     """Averages over the test images: of the true boxes, and of CAM in each main geometry."""
     figure, axes = plt.subplots(1, 4, figsize=(7.2, 2.2))
     for ax, (name, mean) in zip(axes, means.items(), strict=True):
-        ax.imshow(np.array(mean), cmap="magma", vmin=0)
+        show(ax, np.array(mean), cmap="magma", vmin=0)
         bare(ax, "true boxes" if name == "boxes" else f"CAM, {geometry_label(name)}")
     title(figure, "Averages over the test images: birds are in the middle")
     return figure
@@ -185,6 +200,7 @@ def draw_thresholds(values: Mapping[str, Any]) -> Figure:
     for text, (_, (x, y)) in styles.items():
         axes.text(x, y, text, color=colour("truth"), fontsize=9)
     axes.axvline(0.2, color=colour("truth"), linewidth=0.8, linestyle=":")
-    axes.set(xlabel="threshold, share of the map's range", ylabel="GT-known, %", xlim=(0, 1),
-             ylim=(0, 66), title="A fixed threshold favours one geometry over another")  # fmt: skip
+    axes.set_title("A fixed threshold favours one geometry over another")
+    axes.set(xlabel="threshold, share of the map's range", ylabel="GT-known, %")
+    axes.set(xlim=(0, 1), ylim=(0, 66))
     return figure

@@ -278,12 +278,13 @@ def run_network(
     folder = project_root() / "_build" / "full" / NAME
     label = f"{data}-{network}".replace(" ", "-")
     made_by = {"settings": asdict(settings), "data": source.checksums}
+    codes = {top.__name__: code_digest(top) for top in (choose_rates, measure)} if keep else {}
 
     def unit(name: str, top: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
         if not keep:
             return top(source, **arguments, device=device)
         plain = {k: v for k, v in arguments.items() if k != "settings"}
-        depends = made_by | {"code": code_digest(top), "arguments": plain}
+        depends = made_by | {"code": codes[top.__name__], "arguments": plain}
         return kept_unit(folder, f"{label}-{name}", depends,
                          lambda _: top(source, **arguments, device=device))  # fmt: skip
 

@@ -18,7 +18,7 @@ from softmi.experiments import localisation_audit as audit
 from softmi.experiments import localisation_audit_data as data
 from softmi.experiments import localisation_audit_figures as figures
 from softmi.experiments import localisation_audit_tables as tables
-from softmi.experiments.localisation import HEADS, place
+from softmi.experiments.localisation import CONTRASTS, HEADS, place
 from softmi.experiments.localisation_accuracy import evaluate
 from softmi.experiments.localisation_audit_summary import Outcomes, summarise_heads
 from softmi.experiments.published_code import weights_of_running_means
@@ -96,6 +96,8 @@ def test_full_profile_gives_what_the_archive_holds_and_claims_read_and_resumes(
     old = {name: load_result(name) for name in list(audit.FILES.values())[1:]}
     one = {name: networks[:1] for name, networks in settings.networks.items()}
     small = replace(settings, networks=one, seeds=2, heads=("softmax", "softmax_adam"))
+    few = ["none", "padded_3", "padded_4"]  # of seven: each cell is made in the same way
+    monkeypatch.setattr(audit.Settings, "geometries", few)
     monkeypatch.setitem(audit.SETTINGS, "full", small)
     monkeypatch.setattr(audit, "source_of", source_of)
     monkeypatch.setenv("SOFTMI_ROOT", str(tmp_path))
@@ -105,12 +107,16 @@ def test_full_profile_gives_what_the_archive_holds_and_claims_read_and_resumes(
         assert set(now["protocol"]) == set(before["protocol"])
         assert now["provenance"]["seeds"] == [0, 1]
         for network, found in now["values"].items():
-            first = before["values"][network]
+            first = old[name]["values"][network]
             assert set(found) == set(first)
-            for key in set(found) - {"grid", "heads"}:
+            for key in set(found) - {"grid", "heads", "minus_centred_box"}:
                 assert structure(found[key]) == structure(first[key])
-            for key, head in itertools.product(("grid", "heads"), small.heads):
-                assert structure(found[key][head]) == structure(first[key][head])
+            for head, contrast, geometry in itertools.product(small.heads, CONTRASTS, few):
+                assert structure(found["heads"][head]) == structure(first["heads"][head])
+                cell, before = (v["grid"][head][contrast][geometry] for v in (found, first))
+                assert structure(cell) == structure(before)
+                minus, _ = (v["minus_centred_box"][contrast][geometry] for v in (found, first))
+                assert set(minus) == {"mean", "low", "high", "n"}
     for claim in claims:
         for check in (claim.check, *claim.conditions):
             name, path = check.result.split(":")

@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import TensorDataset
 
 from softmi import GaussianClasses, PCSoftmaxLoss, fit
 from softmi.evidence.units import kept_unit
 from softmi.models import MLP, GAPNet
 from softmi.training import (
-    CropsAndFlips,
     TensorBatches,
-    loader,
     predict_logits,
     seed_everything,
     warm_up_and_drops,
@@ -69,9 +67,6 @@ def global_generator():
     """`fit` seeds the global generator: put it back."""
     with torch.random.fork_rng():
         yield
-
-
-# --- Determinism ------------------------------------------------------------------------------
 
 
 def test_the_same_seed_gives_the_same_weights_to_the_bit():
@@ -129,9 +124,6 @@ def test_seed_everything_fixes_initial_weights_and_numpy():
         draws.append((MLP(2, 3), np.random.rand(), torch.rand(1)))  # noqa: NPY002
     assert same_weights(draws[0][0], draws[1][0])
     assert draws[0][1:] == draws[1][1:]
-
-
-# --- Learning ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["TensorBatches", "TensorDataset"])
@@ -199,9 +191,6 @@ def test_bfloat16_mixed_precision_stays_close_to_float32():
     assert mixed.losses != exact.losses
 
 
-# --- Checkpoints ------------------------------------------------------------------------------
-
-
 class Stop(Exception):
     pass
 
@@ -251,9 +240,6 @@ def test_more_epochs_continue_a_finished_run(tmp_path):
     assert history.losses == expected.losses
 
 
-# --- Hostile input ----------------------------------------------------------------------------
-
-
 def test_a_run_that_diverges_says_so_and_in_which_epoch():
     def explode(logits, targets):
         return CROSS_ENTROPY(logits, targets) * (math.nan if explode.steps > 6 else 1)
@@ -279,24 +265,6 @@ def test_nothing_to_do_is_an_error_that_says_what_was_asked(options):
         trained(**options)
     expected = {"epochs": "epochs=0", "batch_size": "batch_size=0", "dataset": "0 samples"}
     assert expected[next(iter(options))] in str(error.value)
-
-
-# --- Loading and predicting -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("batch_size", [1, 16, 100])
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_tensor_batches_gives_the_batches_of_a_tensor_dataset(batch_size, shuffle):
-    ours = loader(data(), batch_size, shuffle=shuffle, seed=3)
-    theirs = DataLoader(
-        data(whole=False), batch_size, shuffle=shuffle,
-        generator=torch.Generator().manual_seed(3),
-    )  # fmt: skip
-    pairs = list(zip(ours, theirs, strict=True))
-    assert len(pairs) == math.ceil(96 / batch_size)
-    for (x, y), (expected_x, expected_y) in pairs:
-        assert torch.equal(x, expected_x)
-        assert torch.equal(y, expected_y)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -337,49 +305,6 @@ def test_training_runs_on_a_gpu_and_ends_near_the_cpu():
     assert predict_logits(model, data().tensors[0], device="cuda").device.type == "cpu"
 
 
-# --- Augmentation, schedules and units of long runs -------------------------------------------
-
-
-def pictures(n: int = 64, side: int = 6) -> torch.Tensor:
-    return torch.randint(1, 256, (n, 2, side, side), generator=torch.Generator().manual_seed(0)
-                         ).to(torch.uint8)  # fmt: skip
-
-
-def test_crops_are_windows_of_the_padded_picture_mirrored_or_not():
-    images, padding = pictures(), 2
-    dataset = CropsAndFlips(images, torch.arange(64), padding=padding)
-    torch.manual_seed(0)
-    crops, targets = dataset.__getitems__(list(range(64)))
-    assert targets.tolist() == list(range(64))
-    assert (crops.dtype, crops.shape) == (torch.float32, images.shape)
-    assert 0 <= crops.min() < crops.max() <= 1
-    padded = torch.nn.functional.pad(images, (padding,) * 4)
-    seen = set()
-    for i, crop in enumerate((255 * crops).round().to(torch.uint8)):
-        places = [
-            (top, left, mirrored)
-            for top, left, mirrored in itertools.product(range(5), range(5), (False, True))
-            for window in [padded[i, :, top : top + 6, left : left + 6]]
-            if torch.equal(crop, window.flip(2) if mirrored else window)
-        ]
-        assert len(places) == 1
-        seen.add(places[0])
-    assert {s[0] for s in seen} == {s[1] for s in seen} == set(range(5))
-    assert {s[2] for s in seen} == {False, True}
-
-
-def test_crops_follow_the_global_generator_and_batches_pick_their_own_samples():
-    dataset = CropsAndFlips(pictures(), torch.arange(64))
-    torch.manual_seed(3)
-    first = dataset.__getitems__([5, 1])
-    torch.manual_seed(3)
-    again = dataset.__getitems__([5, 1])
-    other = dataset.__getitems__([5, 1])
-    assert torch.equal(first[0], again[0])
-    assert first[1].tolist() == [5, 1]
-    assert not torch.equal(first[0], other[0])
-
-
 def rates(steps: int, **options) -> list[float]:
     optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
     schedule, found = warm_up_and_drops(optimiser, steps, **options), []
@@ -418,7 +343,7 @@ def test_a_finished_unit_is_not_computed_again_unless_its_settings_change(tmp_pa
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.training.test_training import adam, cosine, data, network
+from tests.training.test_loop import adam, cosine, data, network
 from softmi import fit
 from softmi.evidence.units import kept_unit
 

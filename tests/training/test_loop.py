@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from processes import two_processes
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -238,6 +239,100 @@ def test_more_epochs_continue_a_finished_run(tmp_path):
     straight, expected = trained(epochs=4)
     assert same_weights(longer, straight)
     assert history.losses == expected.losses
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 1}, r"run\.ckpt is of a run with seed=0, got 1"),
+        ({"batch_size": 8}, r"run\.ckpt is of a run with batch_size=16, got 8"),
+        ({"epochs": 1}, r"run\.ckpt is of a run of 2 epochs, got epochs=1"),
+        ({"model": MLP(2, 3, hidden=8)}, r"run\.ckpt cannot be resumed from: .*size mismatch"),
+    ],
+    ids=["seed", "batch size", "fewer epochs", "network"],
+)
+def test_the_checkpoint_of_another_run_is_refused_by_name(tmp_path, options, message):
+    path = tmp_path / "run.ckpt"
+    trained(epochs=2, checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        trained(checkpoint=path, **options)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, share):
+    path = tmp_path / "run.ckpt"
+    trained(epochs=2, checkpoint=path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=r"run\.ckpt cannot be resumed from: ."):
+        trained(checkpoint=path)
+
+
+def test_a_checkpoint_from_before_they_named_their_seed_is_resumed(tmp_path):
+    path = tmp_path / "run.ckpt"
+    trained(epochs=2, checkpoint=path)
+    kept = torch.load(path, weights_only=True)
+    del kept["seed"], kept["batch_size"]
+    torch.save(kept, path)
+    assert same_weights(trained(checkpoint=path)[0], trained()[0])
+
+
+# Runs of `fit` on two processes; each tells its weights and which samples it saw in each epoch.
+DISTRIBUTED = """
+import os
+from lightning_fabric import Fabric
+from softmi import fit
+from softmi.models import MLP
+from softmi.training import TensorBatches
+
+os.environ |= dict(
+    RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", GROUP_RANK="0",
+    MASTER_ADDR="127.0.0.1", MASTER_PORT="1", TORCHELASTIC_RUN_ID="none",
+)
+result = {}
+for name, seed, lengths in (
+    ("zero", 0, [4]), ("again", 0, [4]), ("one", 1, [4]), ("resumed", 0, [2, 4])
+):
+    for epochs in lengths:
+        torch.manual_seed(0)
+        model, seen = MLP(2, 3, hidden=16), []
+
+        def loss(logits, targets):
+            seen.append(targets.tolist())
+            return torch.nn.functional.cross_entropy(logits, targets % 3)
+
+        history = fit(
+            model, TensorBatches(data["x"], torch.arange(len(data["x"]))), loss, epochs=epochs,
+            batch_size=8, optimizer=lambda p: torch.optim.Adam(p, lr=0.01), seed=seed,
+            fabric=Fabric(accelerator="cpu", strategy="ddp", devices=2),
+            checkpoint=f"{folder}/{name}.ckpt",
+        )
+    weights = [float.hex(v) for p in model.parameters() for v in p.double().flatten().tolist()]
+    result[name] = {"weights": weights, "losses": history.losses, "seen": seen}
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_follow_the_seed_and_resume_to_the_bit(tmp_path):
+    x = data(80).tensors[0]
+    runs = two_processes(DISTRIBUTED, {"x": x}, tmp_path)
+    for name in runs[0]:
+        assert runs[0][name]["weights"] == runs[1][name]["weights"]
+        assert runs[0][name]["losses"] == runs[1][name]["losses"]
+    for run in runs:
+        assert run["zero"] == run["again"]
+        assert run["zero"]["seen"] != run["one"]["seen"]
+        assert run["zero"]["weights"] != run["one"]["weights"]
+        for part in ("weights", "losses"):
+            assert run["resumed"][part] == run["zero"][part]
+        assert run["resumed"]["seen"] == run["zero"]["seen"][-10:]  # five steps an epoch
+    for first in range(0, 20, 5):  # in each epoch each sample once, in an order of its own
+        seen = [i for r in runs for batch in r["zero"]["seen"][first : first + 5] for i in batch]
+        assert sorted(seen) == list(range(80))
+    epochs = [runs[0]["zero"]["seen"][k : k + 5] for k in range(0, 20, 5)]
+    assert len({str(epoch) for epoch in epochs}) == 4
 
 
 def test_a_run_that_diverges_says_so_and_in_which_epoch():

@@ -3,16 +3,20 @@
 import gzip
 import hashlib
 import os
+import shutil
 import struct
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
+import pooch
 import pytest
 import torch
 from torchvision.datasets import MNIST
 
 from softmi.datasets import (
-    _packs,
     mnist,
 )
 from softmi.datasets.mnist import _read_idx
@@ -85,24 +89,45 @@ def test_a_missing_file_is_named_with_its_place_and_checksum(fake_mnist):
 def test_missing_files_are_downloaded_from_the_first_mirror_that_works(fake_mnist, monkeypatch):
     asked = []
 
-    def download(url, folder, name, md5):
+    def download(url, checksum, name, folder, **_):
         asked.append(url)
         if url.startswith("https://first/"):
-            raise RuntimeError("no such file")
+            raise ValueError("hash of downloaded file does not match")
         (folder / name).write_bytes((folder / name.replace("t10k", "train")).read_bytes())
 
     monkeypatch.setattr(MNIST, "mirrors", ["https://first/", "https://second/"])
-    monkeypatch.setattr(_packs, "download_url", download)
+    monkeypatch.setattr(pooch, "retrieve", download)
     assert mnist("test", root=fake_mnist)[1].tolist() == [7, 0, 9]
     assert [url.split("/")[2] for url in asked] == ["first", "second"] * 2
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of the server's sockets
+def test_a_downloaded_file_is_kept_if_it_has_its_checksum(fake_mnist, monkeypatch):
+    served = fake_mnist / "served"
+    served.mkdir()
+    for path in (fake_mnist / "MNIST" / "raw").iterdir():
+        shutil.copy(path, served / path.name.replace("train", "t10k"))
+    handler = partial(SimpleHTTPRequestHandler, directory=served)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+        assert mnist("test", root=fake_mnist)[1].tolist() == [7, 0, 9]
+        for path in (*served.iterdir(), *(fake_mnist / "MNIST" / "raw").glob("t10k-*")):
+            path.write_bytes(b"spoilt") if path.parent == served else path.unlink()
+        with pytest.raises(
+            FileNotFoundError, match=r"could not download t10k.* hash of"
+        ):
+            mnist("test", root=fake_mnist)
+        server.shutdown()
+    assert not list((fake_mnist / "MNIST" / "raw").glob("t10k-*"))
+
+
 def test_a_failed_download_says_what_each_mirror_said(fake_mnist, monkeypatch):
-    def download(url, *_):
+    def download(url, *_, **__):
         raise OSError(f"{url} is down")
 
     monkeypatch.setattr(MNIST, "mirrors", ["https://first/", "https://second/"])
-    monkeypatch.setattr(_packs, "download_url", download)
+    monkeypatch.setattr(pooch, "retrieve", download)
     with pytest.raises(FileNotFoundError, match=r"t10k-.*first.* is down; .*second.* is down"):
         mnist("test", root=fake_mnist)
 

@@ -60,7 +60,7 @@ def test_tiny_imagenet_is_read_from_folder_zip_and_packs_alike(kind, size, tmp_p
         assert image[:, size // 2, size // 3].tolist() == [
             torch.tensor(c / 255).item() for c in colour
         ]
-    assert sorted(tmp_path.rglob("*")) == before  # nothing was extracted
+    assert sorted(tmp_path.rglob("*")) == before  # nothing is written beside the data
 
 
 @KINDS

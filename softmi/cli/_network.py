@@ -100,6 +100,7 @@ def network(name: str, state: dict[str, Tensor], file: Path) -> nn.Module:
             for k in own
             if k in state and state[k].shape != own[k].shape
         ],
+        "complex": [k for k in own if k in state and state[k].is_complex()],
     }
     if parts := [f"{what}: {few(keys)}" for what, keys in wrong.items() if keys]:
         raise ValueError(

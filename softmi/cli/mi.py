@@ -199,30 +199,25 @@ def _in_both_units(name: str, estimate: Any) -> dict[str, float]:
 
 def show(report: dict[str, Any]) -> str:
     """Lay the numbers out in three columns: what it is, nats, bits."""
-    percent = f"{100 * report['confidence']:g} %"
-    rows: list[tuple[str, ...]] = [("", "nats", "bits")]
-    for name, title in [
-        ("mutual_information", "mutual information"), ("extrapolated", "extrapolated")
-    ]:  # fmt: skip
-        if f"{name}_nats" not in report:
-            continue
-        value, error, low, high = (
-            [report[f"{name}{part}_{unit}"] for unit in ("nats", "bits")]
-            for part in ("", "_standard_error", "_low", "_high")
-        )
-        rows.append((title, *(f"{v:.4f} ± {e:.4f}" for v, e in zip(value, error, strict=True))))
-        ends = zip(low, high, strict=True)
-        rows.append((f"  {percent} interval", *(f"{a:.4f} to {b:.4f}" for a, b in ends)))
-    for name, title in [
-        ("label_entropy", "cap H(Y)"),
-        ("certified_lower_bound", f"certified bound, delta {report['delta']:g}"),
-    ]:
-        numbers = [report[f"{name}_{unit}"] for unit in ("nats", "bits")]
-        rows.append((title, *("none" if v is None else f"{v:.4f}" for v in numbers)))
+
+    def both(form: str, *names: str) -> list[str]:
+        """The same numbers in nats and in bits, for two cells."""
+        cells = [[report[f"{name}_{unit}"] for name in names] for unit in ("nats", "bits")]
+        return ["none" if None in cell else form.format(*cell) for cell in cells]
+
+    interval = f"  {100 * report['confidence']:g} % interval"
+    rows = [["", "nats", "bits"]]
+    for title in ("mutual information", "extrapolated"):
+        name = title.replace(" ", "_")
+        if f"{name}_nats" in report:
+            rows.append([title, *both("{:.4f} ± {:.4f}", name, f"{name}_standard_error")])
+            rows.append([interval, *both("{:.4f} to {:.4f}", f"{name}_low", f"{name}_high")])
+    bound = f"certified bound, delta {report['delta']:g}"
+    rows.append(["cap H(Y)", *both("{:.4f}", "label_entropy")])
+    rows.append([bound, *both("{:.4f}", "certified_lower_bound")])
     share = report["share_of_label_entropy"]
-    rows.append(("share of the cap", "none" if share is None else f"{100 * share:.1f} %", ""))
-    rows.append(("samples", str(report["n_samples"]), ""))
-    rows.append(("classes", str(report["n_classes"]), ""))
+    rows.append(["share of the cap", "none" if share is None else f"{100 * share:.1f} %", ""])
+    rows += [[name, str(report[f"n_{name}"]), ""] for name in ("samples", "classes")]
     width = [max(len(row[column]) for row in rows) for column in range(2)]
     lines = [f"{a:{width[0]}}  {b:{width[1]}}  {c}".rstrip() for a, b, c in rows]
     if not report.get("extrapolated_is_trustworthy", True):

@@ -64,7 +64,8 @@ class CUB:
         self._members.check_present(f"images/{name}" for name in self.names)
         labels = self._numbers("image_class_labels.txt", 1)[:, 0]
         split = self._numbers("train_test_split.txt", 1)[:, 0]
-        if (labels < 1).any() or (labels % 1 != 0).any() or ((split != 0) & (split != 1)).any():
+        wrong = (labels < 1) | (labels > 2**24) | (labels % 1 != 0)  # whole up to there in float32
+        if (wrong | (split != 0) & (split != 1)).any():
             raise ValueError(
                 f"{self.path}: class labels must be 1 or more and the split 0 or 1, got labels "
                 f"from {labels.min():g} to {labels.max():g}, split {split.unique().tolist()}"

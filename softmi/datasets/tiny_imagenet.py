@@ -18,26 +18,7 @@ from softmi.datasets._pictures import resized
 TINY_SIDE = 64  # pixels of a stored image
 # The validation images val_0 to val_9999 that the authors test on (one bit each, base85 of the
 # packed bits), from their list info_cam/Tiny-ImageNet/datalist/tiny_imagenet/test.txt (CC-BY-4.0).
-_AUTHORS_TEST = (
-    "nJGTLV=oV;-n9Z)COc@|jNULl@^OYcGWg48+$-o`9{F{J2s>zM+Oj&sE9i<Deh3wlJ5RNKBBZmj>0Bv7PW?8G0X-;7"
-    ";=9s?6s?Uhw3vlN7pgR|30$nQullm^Q(wuvo6B!oK;7R;Ue(O$+aDzU6bFJ%#uijAh2=IS&-(>5VYPOEF5^-`XWA(j"
-    "HeYauZ9Jmi<cur|DK)!x-qNjxK(X^nvXrn{^^W6j6T@ml(O1Dy8$VTKwwF4zkx#Z<5?qL7eTOZn8we&O<jzs^p;lQk"
-    "QF<;HNMFCkI?6okJDCt{xLjJ|AePbFXZN%fb>5Dk!LG}+3>}h}4*yAX2a>AjTp~o$hJ#f{T5s$(LgJQM0^7rLM>RC0"
-    "&q8RGpecSx$)cP3c5TL4zGjyByOaYln!Zs8q}ee8_}jOP7U3_XRAwGw7|K)#fTAV8YjWz;O<X@a00&O#lWe!dw<mjP"
-    "n3yJuoQjNX*S!?6`r3$n>cAB4Q<Oo-5#7q0pLB5-5>V6<v><F_V~~f{r(y_Eeu;`Rrfb#2NO@lRbA(~R-CnIv%6Ts-"
-    "@xk?(iG2;rdqXWxYN?Ch{Z#5cJG^qr1>Fv@{FIbFZ`hQ6WkO%FOS~}o(;SplueFF*4$A#H4~3lM(j2bBThVZ;15IUA"
-    "sHr3IoED|1U)ui&!KvB|JyU+v;6XvgfILcjwHmUo*Cuqj4Xv|BikmTX1e79fsa(8U^uV)QM>-gd{YB*P<tqj!0EilE"
-    "F+lGqxbK?5d>pC)E-hiCZ)5&<JP&hzJOITJ@_0;yEZ=WtV1v&|3g_}jvBr%YwS83>@uMkaOv6vly4v-8??%TQ5*?$n"
-    "6I(I?0J{ax@QppMTDPuEKrx^&wo$KqGi<cjlH&*a-N>9i^DINGi$v;@_^u>+1qfM9J}_qR@vy)3xck<<q+WZ>u!+g@"
-    "9yJ%Q<=5FRooIk#L{qeK2qhv6wq$}zD%l~c#ZpCOZ(RBY<Hq@K&>Zf6KC)b^ADebZH26ua3y+K^W-#b`r*(@y@?&4~"
-    "pkrq>Z@Eb(7?T$*ozJuG{oDB<^J9+f$Xw84uRuSl1h19BGL)&hlhZ<{l|W4h0)Z%=+(e-dr>*HhnRacMrUY{pa<sA6"
-    ")s!p9Xq6UG&%60LZX+y{Y!m$UV(cZXzB5PC3k^FroLI@e?gR)dH%P~V4(aH%o_2h#gF`>ka$nP$d%%vTE4DO9=E<Zh"
-    "wF=hgb1iB!Xz&-9?4n*~rGmvJcGu|>f20vwLO{)YWx)j{P>@yki(AY1pflu})(J>C=2o%|9{8)9co(?@f-iZ$Q1l6("
-    "<u{3=(<;Y@$_zTbyo~os38;og&oO>gW&#2AwbI0nL9%^#V!q=>hK<H*W#d3r#^Je8C*1ED!1r0I%h^_7PQSDL&Su2W"
-    "m2;#L0qjyX%*P%-S<!u&%X-i~CEY^j4sb%pPcfTmyebuMxt-gfE13rj0G~OX#QAU?Bx-22sx6=xZH35eQ_;CDAPdWf"
-    "(~BX3ttpHd<c4JidG}0C+I-&&VlyeHr5YDpMkk<l;R?E4&o{1s>W*769kc|NV0;MbZkC&BzJ-1#QoeGnD^0*S{xC%0"
-    "1FAfjGKV`n+g!IWWR-r?@XYpAS<yz8>PG"
-)
+_AUTHORS_TEST = Path(__file__).with_name("authors_test.b85")
 
 
 class TinyImageNet:
@@ -220,7 +201,8 @@ class TinyImageNet:
 
     def _authors_test(self) -> np.ndarray:
         """Where the authors' test images are; needs the official names."""
-        bits = np.unpackbits(np.frombuffer(base64.b85decode(_AUTHORS_TEST), np.uint8))
+        packed = base64.b85decode("".join(_AUTHORS_TEST.read_text().split()))
+        bits = np.unpackbits(np.frombuffer(packed, np.uint8))
         test = {f"val_{i}.JPEG" for i in np.flatnonzero(bits)}
         validation = {n for n, t in zip(self.names, self.is_train.tolist(), strict=True) if not t}
         if validation != {f"val_{i}.JPEG" for i in range(10_000)}:

@@ -593,6 +593,7 @@ def say(name: str, text: str | bytes) -> "callable":
         (change(features__0__weight=None), "", "missing: features.0.weight$"),
         (change(more=torch.zeros(2)), "", "unexpected: more$"),
         (change(head__bias=torch.zeros(2)), "", r"other shapes: head.bias \(2,\) for \(5,\)$"),
+        (change(head__bias=torch.zeros(5, dtype=torch.cfloat)), "", "complex: head.bias$"),
         (change(head__weight=torch.zeros(1, 1).expand(10**13, 64)), "", "cannot be built: "),
         (change(head__weight=torch.full((5, 64), np.nan)), "", "logits .*finite"),
         (other("squeezenet1_0"), "", r"--model names the network.*missing.*and \d+ more; unexp"),

@@ -196,6 +196,8 @@ def test_a_large_archive_takes_no_memory(tmp_path):
         ("bounding_boxes.txt", "2 0 0 10 10", r"bounding_boxes.txt describes image 2 twice"),
         ("bounding_boxes.txt", "7 0 0 10 10", r"bounding_boxes.txt describes other images"),
         ("image_class_labels.txt", "1 0", "class labels must be 1 or more"),
+        ("image_class_labels.txt", "1 1e30", "class labels must be 1 or more"),
+        ("image_class_labels.txt", "1 nan", "class labels must be 1 or more"),
         ("train_test_split.txt", "1 2", "the split 0 or 1"),
         ("images.txt", "one a.jpg", "images.txt: .*'one'"),
         ("sizes.txt", "1 0 40", "sizes.txt must hold positive"),

@@ -114,9 +114,7 @@ def test_a_downloaded_file_is_kept_if_it_has_its_checksum(fake_mnist, monkeypatc
         assert mnist("test", root=fake_mnist)[1].tolist() == [7, 0, 9]
         for path in (*served.iterdir(), *(fake_mnist / "MNIST" / "raw").glob("t10k-*")):
             path.write_bytes(b"spoilt") if path.parent == served else path.unlink()
-        with pytest.raises(
-            FileNotFoundError, match=r"could not download t10k.* hash of"
-        ):
+        with pytest.raises(FileNotFoundError, match=r"could not download t10k.* hash of"):
             mnist("test", root=fake_mnist)
         server.shutdown()
     assert not list((fake_mnist / "MNIST" / "raw").glob("t10k-*"))

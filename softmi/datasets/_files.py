@@ -1,6 +1,5 @@
 """Published files, and the folders and archives of data sets, with errors that name the file."""
 
-import contextlib
 import hashlib
 import lzma
 import os
@@ -160,8 +159,11 @@ def unpacked(archive: Path, marker: str) -> Path:
         if not marked:
             raise FileNotFoundError(f"{archive} holds no file {marker}")
         top = min(marked, key=lambda file: (len(file.parts), file)).parent
-        with contextlib.suppress(OSError):  # where another process was faster
+        try:
             top.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # where another process was faster, it is
+                raise
     return folder
 
 

@@ -438,6 +438,7 @@ def test_a_finished_unit_is_not_computed_again_unless_its_settings_change(tmp_pa
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+sys.path.insert(0, "tests")  # as pytest does
 from tests.training.test_loop import adam, cosine, data, network
 from softmi import fit
 from softmi.evidence.units import kept_unit

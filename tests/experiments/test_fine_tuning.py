@@ -17,7 +17,6 @@ from softmi.experiments.fine_tuning import (
 )
 from softmi.maps import ActivationMaps
 from softmi.models import AttentionDropout
-from softmi.training import epoch_seconds
 
 
 @pytest.fixture(autouse=True)
@@ -200,13 +199,6 @@ def test_a_run_that_is_cut_short_goes_on_to_the_same_network(tmp_path, monkeypat
     assert resumed["seconds"] > 0
     for key, value in whole["weights"].items():
         assert torch.equal(resumed["weights"][key], value), key
-
-
-def test_seconds_are_those_of_each_epoch_and_their_sum_that_of_the_run(monkeypatch):
-    times = iter([10.0, 12.0, 15.0])
-    monkeypatch.setattr("softmi.training.loop.time.perf_counter", lambda: next(times))
-    lap = epoch_seconds()
-    assert [lap(nn.Identity(), epoch) for epoch in (0, 1)] == [{"seconds": 2.0}, {"seconds": 3.0}]
 
 
 def test_the_seed_decides_the_run(monkeypatch):

@@ -16,10 +16,12 @@ COUNTED = (
     "gt_known", "top1", "fixed", "max_box_acc", "v2", "max_box_acc_v2", "held_out", "threshold",
 )  # fmt: skip
 OF_A_HEAD = ("accuracy", "information", "cosine", "smallest_cosine")
-Path = tuple[str, ...]  # of a cell in a record
+CellPath = tuple[str, ...]  # of a cell in a record
 
 
-def mean_hits(records: Sequence[Mapping[str, Any]], path: Path) -> Float[np.ndarray, " images"]:
+def mean_hits(
+    records: Sequence[Mapping[str, Any]], path: CellPath
+) -> Float[np.ndarray, " images"]:
     """Right or not, image by image, of the cell at a path: a mean over seeds."""
     found = []
     for record in records:
@@ -31,7 +33,10 @@ def mean_hits(records: Sequence[Mapping[str, Any]], path: Path) -> Float[np.ndar
 
 
 def difference(
-    records: Sequence[Mapping[str, Any]], a: Path, b: Path, classes: Int[np.ndarray, " images"]
+    records: Sequence[Mapping[str, Any]],
+    a: CellPath,
+    b: CellPath,
+    classes: Int[np.ndarray, " images"],
 ) -> dict[str, Any]:
     """Difference of two cells paired by image, with intervals from images and whole classes."""
     d = mean_hits(records, a) - mean_hits(records, b)
@@ -109,6 +114,6 @@ def of_first_seed(first: Mapping[str, Any], classes: Int[np.ndarray, " images"])
             for n in ("cam", "infocam_plus")
         },
         "permuted": {g: {k: c[k] for k in kept[:2]} for g, c in first["permuted"].items()},
-        "curves": {n: {g: np.round(every[n][g]["curve"], 4).tolist() for g in main}
+        "curves": {n: {g: np.round(every[n][g]["curve"].numpy(), 4).tolist() for g in main}
                    for n in ("cam", "infocam", "infocam_plus")},
     }  # fmt: skip

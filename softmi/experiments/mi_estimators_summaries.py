@@ -82,7 +82,7 @@ def _method_summary(method: str, found: Sequence[Record]) -> Record:
     of = [f["methods"][method] for f in found]
     values, known = [m["value"] for m in of], [f["truth"]["exact_on_sample"] for f in found]
     errors = [
-        max(0, v - f["truth"]["high"]) + min(0, v - f["truth"]["low"])
+        max(0.0, v - f["truth"]["high"]) + min(0.0, v - f["truth"]["low"])
         for v, f in zip(values, found, strict=True)
     ]
     out = {

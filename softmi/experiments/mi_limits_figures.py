@@ -21,7 +21,7 @@ def draw_cap(cap: Section) -> None:
         top = math.log(int(classes))
         axes.plot(cap["spacings"], curve, color=colour("truth"), linewidth=1.8)
         axes.axhline(top, color=colour("truth"), linestyle=":", linewidth=1)
-        label_line(axes, 10, top - 0.12, "truth", f"log {classes}")
+        label_line(axes, 10.0, top - 0.12, "truth", f"log {classes}")
     axes.set(xscale="log", xlabel="distance between neighbouring classes, in standard deviations",
              ylabel="true I(X;Y), nats", xlim=(0.25, 16), xticks=(0.25, 0.5, 1, 2, 4, 8, 16),
              xticklabels=("¼", "½", "1", "2", "4", "8", "16"), ylim=(0, 3.0))  # fmt: skip
@@ -39,14 +39,14 @@ def draw_confidence(confidence: Section) -> None:
     axes.axhline(confidence["truth"], color=colour("truth"), linewidth=1.5)
     axes.plot(epochs, curves["raw"], color=colour("softmax + H(Y)"), linewidth=2)
     axes.plot(epochs, curves["scaled"], color=colour("post-hoc"), linewidth=2)
-    label_line(axes, 1, confidence["truth"] - 0.06, "truth", "truth")
+    label_line(axes, 1.0, confidence["truth"] - 0.06, "truth", "truth")
     axes.set(xscale="log", ylabel="reading, nats", xlim=(1, 100))
     below.plot(epochs, curves["accuracy"], color=colour("truth"), linewidth=2)
     below.set(ylim=(0, 1), ylabel="accuracy", xlabel="epoch", xticks=(1, 3, 10, 30, 100),
               xticklabels=(1, 3, 10, 30, 100))  # fmt: skip
     below.xaxis.set_minor_formatter(NullFormatter())
-    label_line(axes, 12, curves["scaled"][-1] - 0.15, "post-hoc", "one temperature")
-    label_line(axes, 20, curves["raw"][-1] + 0.1, "softmax + H(Y)", "as trained")
+    label_line(axes, 12.0, curves["scaled"][-1] - 0.15, "post-hoc", "one temperature")
+    label_line(axes, 20.0, curves["raw"][-1] + 0.1, "softmax + H(Y)", "as trained")
     axes.set_title("Trained for too long: as accurate, but less informative")
     plt.show()
 
@@ -90,16 +90,16 @@ def draw_certified(certified: Section) -> None:
     left.axhline(0, color=colour("truth"), linewidth=1)
     left.set(xscale="log", xlim=(25, 9e5), ylim=(-1.0, 1.6), xlabel="samples n",
              ylabel="certified bound, nats")  # fmt: skip
-    label_line(left, 30, 1.5, "PC-softmax", "● prior known")
-    label_line(left, 2_500, 1.5, "softmax + H(Y)", "■ prior counted")
+    label_line(left, 30.0, 1.5, "PC-softmax", "● prior known")
+    label_line(left, 2_500.0, 1.5, "softmax + H(Y)", "■ prior counted")
     classes = [int(m) for m in symbols]
     for key, (method, marker) in (("truth", ("truth", "-")), ("known", known),
                                   ("counted", counted)):  # fmt: skip
         right.plot(classes, [v[key] for v in symbols.values()], marker, color=colour(method),
                    markersize=4)  # fmt: skip
     right.axhline(log_n, color=colour("truth"), linestyle=":", linewidth=1)
-    label_line(right, 2, log_n + 0.35, "truth", "log n")
-    label_line(right, 20, 2.2, "truth", "truth: log M")
+    label_line(right, 2.0, log_n + 0.35, "truth", "log n")
+    label_line(right, 20.0, 2.2, "truth", "truth: log M")
     right.set(xscale="log", xlabel="classes M, n = 1,000 samples", ylim=(-1, 10))
     left.set_title("Few classes: n decides")
     right.set_title("Many classes: log n is the end")
@@ -115,9 +115,9 @@ def draw_constant(constant: Section) -> None:
     axes.plot(factors, truth, color=colour("truth"), linewidth=1.8)
     axes.plot(factors, caps, ":", color=colour("truth"), linewidth=1.2)
     axes.plot(factors, wrong, "^-", markersize=5, color=colour("softmax + log M"))
-    label_line(axes, 60, 1.49, "softmax + log M")
-    label_line(axes, 60, 1.16, "truth", "cap H(Y)")
-    label_line(axes, 6, 1.2, "truth", "truth")
+    label_line(axes, 60.0, 1.49, "softmax + log M")
+    label_line(axes, 60.0, 1.16, "truth", "cap H(Y)")
+    label_line(axes, 6.0, 1.2, "truth", "truth")
     axes.set(xscale="log", xlabel="imbalance: the first class over the last", ylabel="nats",
              ylim=(0.5, 1.7), xticks=(1, 10, 100, 1000), xticklabels=(1, 10, 100, 1000),
              xlim=(1, 1000))  # fmt: skip

@@ -46,6 +46,7 @@ DIFFERENCES = (
     ("repaired_minus_entropy", "none", "entropy"),
     ("oracle_minus_repaired", "f", "none"),
     ("odds_minus_repaired", "g", "none"),
+    ("repaired_minus_pool", "none", "pool"),  # what the paper states, of our pool
 )
 CLASSES = 10
 

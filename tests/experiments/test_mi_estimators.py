@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -98,15 +99,16 @@ def test_an_unknown_task_is_an_error():
 
 
 def test_an_interval_holds_its_estimate_and_a_bound_lies_below_it():
-    found = cover("gauss_d10", 0, 120)
+    found = cover("gauss_d10", 0, 60)
     assert found["low"] < found["value"] < found["high"]
     assert found["lower_low"] < found["lower"] < found["lower_high"]
-    assert found == cover("gauss_d10", 0, 120)
     bounds = certify("gauss_d10", 0, 150)
     assert max(bounds["estimated"], bounds["known"]) < bounds["lower"]
 
 
-def test_a_record_has_both_estimates_and_those_of_all_rivals():
+def test_a_record_has_both_estimates_and_those_of_all_rivals(monkeypatch):
+    quick = partial(mi_estimators.critic_mutual_information, epochs=2)
+    monkeypatch.setattr(mi_estimators, "critic_mutual_information", quick)
     tiny = Settings(n=60, n_others=60, seeds=1, tasks=("paper_balanced_d1",))
     found = run("smoke", seed=4, settings=tiny)
     [record] = found["runs"]["paper_balanced_d1"]
@@ -286,7 +288,7 @@ def test_the_full_settings_are_those_of_the_archived_run(archived):
     assert list(SETTINGS["full"].tasks) == list(archived["values"]["tasks"])
 
 
-def test_an_unknown_profile_is_an_error():
+def test_an_unknown_profile_is_an_error(no_shape_checks):
     with pytest.raises(KeyError):
         run("nonsense")
 

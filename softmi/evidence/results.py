@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -116,9 +117,13 @@ def save_result(
         text = json.dumps(_plain(record), indent=1, allow_nan=False)
     except ValueError as error:
         raise ValueError(f"result {name!r} holds NaN or infinity: {record['values']}") from error
-    partial = path.with_suffix(".partial")
-    partial.write_text(text + "\n")
-    partial.replace(path)
+    # A name of its own: two processes may save at the same time, and the last one stays.
+    partial = path.with_name(f"{path.stem}.{uuid4().hex}.partial")
+    try:
+        partial.write_text(text + "\n")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path
 
 

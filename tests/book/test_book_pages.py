@@ -408,8 +408,8 @@ def test_the_command_shows_that_a_falsified_number_is_noticed(by, capsys):
     assert "committed: -0.0028" in said
     assert "FAILED tests/book/test_notebooks.py::test_is_up_to_date[02_mi" in said
     if not by:
-        assert "FAILED tests/book/test_claims.py::test_readme_table_is_what_the_results_say" in said
-        assert "FAILED tests/book/test_claims.py::test_prose_says_what_the_verdict_says" in said
+        for test in ("readme_table_is_what_the_results_say", "prose_says_what_the_verdict_says"):
+            assert f"FAILED tests/book/test_claims.py::test_{test}" in said
 
 
 def test_a_claim_that_is_unknown_or_not_run_cannot_be_falsified(capsys, judgements):

@@ -4,6 +4,8 @@ import json
 import math
 import os
 import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +143,23 @@ def test_a_result_is_replaced_whole_or_not_at_all(root, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         save_result("01_x", {"v": 2.0}, **RUN)
     assert path.read_bytes() == before
-    assert not list((root / "results").glob("*.json.*"))
+    assert [p.name for p in (root / "results").iterdir()] == ["01_x.json"]
+
+
+def test_processes_that_save_at_the_same_time_leave_one_whole_result(root):
+    code = """
+    import json
+    from softmi.evidence.results import result_path, save_result
+    for i in range(40):
+        save_result("01_x", {"v": [i] * 2000}, protocol={}, profile="full", seeds=[0], seconds=1.0)
+        json.loads(result_path("01_x", "full").read_text())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    both = [subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE) for _ in range(2)]
+    for process in both:
+        assert process.communicate()[1] == b""
+        assert process.returncode == 0
+    assert [p.name for p in (root / "results").iterdir()] == ["01_x.json"]
 
 
 def test_smoke_and_full_results_live_apart(root):

@@ -57,7 +57,10 @@ def certainty(
 ) -> dict[str, float]:
     """Cross-entropy in nats, and the calibration error over 15 bins, of the softmax of logits."""
     error = MulticlassCalibrationError(logits.shape[1], n_bins=15)(logits.softmax(1), labels)
-    return {"calibration_error": float(error), "cross_entropy": float(F.cross_entropy(logits, labels))}
+    return {
+        "calibration_error": float(error),
+        "cross_entropy": float(F.cross_entropy(logits, labels)),
+    }
 
 
 def commonest_class(

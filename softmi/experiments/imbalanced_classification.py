@@ -5,30 +5,31 @@ asked by three rules, which differ by a term :math:`\log q_k` in the logits. The
 the authors' protocol on MNIST.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from joblib import Parallel, delayed
-from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector
+from torch import Tensor
 
-from softmi.datasets import data_root, digits, first_per_class, mnist, paper_mnist_indices, sha256
+from softmi.datasets import data_root, sha256
 from softmi.evidence.results import Profile, project_root, save_result
 from softmi.evidence.statistics import gather, paired_difference
 from softmi.evidence.units import code_digest, kept_unit
 from softmi.experiments.decisions import accuracies, certainty, commonest_class, recalls, shares
+from softmi.experiments.imbalanced_classification_training import (
+    SETTINGS,
+    Settings,
+    load_task,
+    train_network,
+    weights_apart,
+)
 from softmi.information import entropy, mutual_information, pointwise_mutual_information
-from softmi.losses import PCSoftmaxLoss, adjust_logits
-from softmi.models import LeNet
-from softmi.training import LossFunction, TensorBatches, fit, predict_logits, seed_everything
+from softmi.losses import adjust_logits
 
 NAME = "05_imbalanced_classification"
 NETWORKS, TESTS = ("softmax", "pc_softmax"), ("authors", "official")
@@ -47,44 +48,6 @@ CONTRASTS = {
     "pc_moved_minus_pc": (("pc_softmax", "test"), METHODS["PC-softmax"]),
 }
 EVEN_SHARES = np.linspace(0.02, 0.98, 25)  # of even digits, in the tests of the curve
-
-Part = tuple[Float[Tensor, "samples 1 side side"], Int[Tensor, " samples"]]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a profile trains, and how.
-
-    Attributes:
-        data: "MNIST", cut as the authors do, or "digits", those that come with scikit-learn.
-        side: Pixels of a side.
-        epochs: Passes over the data; the network of the last is the one that is tested.
-        rate: Learning rate of SGD.
-        seeds: Number of repetitions.
-        check_epochs: Epochs over which two ways to write one loss are compared.
-        batch_size: Samples in a step.
-        momentum: Of SGD.
-
-    """
-
-    data: Literal["digits", "MNIST"]
-    side: int
-    epochs: int
-    rate: float
-    seeds: int
-    check_epochs: int
-    batch_size: int = 64
-    momentum: float = 0.5
-
-    def optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """SGD with this rate and momentum."""
-        return torch.optim.SGD(parameters, lr=self.rate, momentum=self.momentum)
-
-
-SETTINGS = {
-    "smoke": Settings("digits", 16, 20, 0.08, seeds=5, check_epochs=3),
-    "full": Settings("MNIST", 28, 8, 0.01, seeds=10, check_epochs=1),  # the authors' numbers
-}
 
 
 @dataclass(frozen=True)
@@ -112,122 +75,6 @@ class Run:
     ) -> Float[Tensor, "samples classes"]:
         """Logits for a test of the wanted prior; None means equally likely classes."""
         return decide(self.logits[network][test], network, self.prior, wanted)
-
-
-# --- Data --------------------------------------------------------------------------------------
-
-
-def mnist_task() -> dict[str, Part]:
-    """The authors' training and test part of MNIST, and the official test set, normalised."""
-    images, labels = mnist("train")
-    train, test = paper_mnist_indices(labels)
-    official, answers = mnist("test")
-
-    def normalised(x: Tensor) -> Tensor:
-        return (x[:, None].float() / 255 - 0.1307) / 0.3081
-
-    return {
-        "train": (normalised(images[train]), labels[train]),
-        "authors": (normalised(images[test]), labels[test]),
-        "official": (normalised(official), answers),
-    }
-
-
-def enlarged(digit_images: Float[Tensor, "samples 1 8 8"]) -> Float[Tensor, "samples 1 16 16"]:
-    """Digits of 8 pixels at 16, where LeNet begins, normalised."""
-    return (F.interpolate(digit_images, scale_factor=2, mode="bilinear") - 0.305) / 0.376
-
-
-def digits_task(seed: int) -> dict[str, Part]:
-    """The same three parts of the digits of scikit-learn, ten to one; the seed divides them."""
-    images, labels = digits("train", seed=seed)
-    tests, answers = digits("test", seed=seed)
-    train = first_per_class(labels, [12, 120] * 5)
-    test = first_per_class(answers, [18, 60] * 5)  # as skewed as the authors' test part
-    return {
-        "train": (enlarged(images[train]), labels[train]),
-        "authors": (enlarged(tests[test]), answers[test]),
-        "official": (enlarged(tests), answers),
-    }
-
-
-def load_task(settings: Settings, seed: int) -> dict[str, Part]:
-    """Images and labels of the parts "train", "authors" and "official"."""
-    return mnist_task() if settings.data == "MNIST" else digits_task(seed)
-
-
-# --- One loss under two names ------------------------------------------------------------------
-
-
-def weights_by_epoch(
-    settings: Settings, train: Part, loss: LossFunction, dtype: torch.dtype, seed: int
-) -> Float[Tensor, "epochs parameters"]:
-    """All weights of a network after each epoch of its training in the given precision."""
-    path: list[Tensor] = []
-    images, labels = train
-
-    def keep(model: nn.Module, _: int) -> dict[str, float]:
-        path.append(parameters_to_vector(model.parameters()).detach().double())
-        return {}
-
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)  # of the model, and of what Fabric hands to the loss
-    try:
-        seed_everything(seed)
-        fit(
-            LeNet(settings.side), TensorBatches(images.to(dtype), labels), loss,
-            epochs=settings.check_epochs, batch_size=settings.batch_size,
-            optimizer=settings.optimizer, seed=seed, after_epoch=keep, device="cpu",
-            precision={torch.float32: "32-true", torch.float64: "64-true"}[dtype],
-        )  # fmt: skip
-    finally:
-        torch.set_default_dtype(before)
-    return torch.stack(path)
-
-
-def weights_apart(settings: Settings, train: Part, seed: int) -> dict[str, dict[str, Any]]:
-    """Largest distance of a weight from the PC-softmax network of the same seed, epoch by epoch.
-
-    For the balanced softmax as Ren et al. (2020) write it, which is the same loss, and for plain
-    softmax, which is another; in single and in double precision.
-    """
-    counts = torch.bincount(train[1], minlength=10)
-    ways: dict[str, LossFunction] = {
-        "pc": PCSoftmaxLoss(class_counts=counts),
-        "balanced": lambda logits, y: F.cross_entropy(logits + counts.to(logits).log(), y),
-        "plain": F.cross_entropy,
-    }
-    found = {}
-    for dtype, name in {torch.float32: "float32", torch.float64: "float64"}.items():
-        paths = {w: weights_by_epoch(settings, train, f, dtype, seed) for w, f in ways.items()}
-        for way in ("balanced", "plain"):
-            apart = (paths[way] - paths["pc"]).abs().amax(1).tolist()
-            found[f"{name}_{way}"] = {"epochs": apart, "first": apart[0], "worst": max(apart)}
-    return found
-
-
-# --- Training ----------------------------------------------------------------------------------
-
-
-def train_network(
-    settings: Settings, network: str, seed: int, *, device: str, checkpoint: Path | None = None
-) -> dict[str, Any]:
-    """Train with one of the two losses; the logits of each test, and the seconds it took."""
-    torch.set_num_threads(1)  # the same floats whatever the machine is busy with; also in workers
-    started = time.perf_counter()
-    task = load_task(settings, seed)
-    images, labels = task.pop("train")
-    counts = torch.bincount(labels, minlength=10)
-    seed_everything(seed)
-    model = LeNet(settings.side)
-    fit(
-        model, TensorBatches(images, labels),
-        F.cross_entropy if network == "softmax" else PCSoftmaxLoss(class_counts=counts),
-        epochs=settings.epochs, batch_size=settings.batch_size, optimizer=settings.optimizer,
-        seed=seed, device=device, checkpoint=checkpoint,
-    )  # fmt: skip
-    logits = {test: predict_logits(model, x) for test, (x, _) in task.items()}
-    return {"logits": logits, "seconds": time.perf_counter() - started}
 
 
 def _unit(settings: Settings, network: str, seed: int, device: str, keep: bool) -> dict[str, Any]:
@@ -294,15 +141,15 @@ def differences(accuracy: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
     for m in MEASURES:
         v = {(n, r): np.array(accuracy[n][r][m]["values"]) for n in accuracy for r in accuracy[n]}
-        for name, (ours, theirs) in CONTRASTS.items():
-            found[name][m] = paired_difference(v[ours], v[theirs])
         equal, training = (v["softmax", r] + v["pc_softmax", r] for r in ("equal", "training"))
         pc, plain = (v[n, "training"] + v[n, "equal"] for n in ("pc_softmax", "softmax"))
-        found["rule"][m] = paired_difference(equal / 2, training / 2)
-        found["loss"][m] = paired_difference(pc / 2, plain / 2)
-        found["rule_over_loss"][m] = paired_difference(
-            np.abs(equal - training) / 2, np.abs(pc - plain) / 2
-        )
+        pairs = {name: (v[ours], v[theirs]) for name, (ours, theirs) in CONTRASTS.items()} | {
+            "rule": (equal / 2, training / 2),
+            "loss": (pc / 2, plain / 2),
+            "rule_over_loss": (np.abs(equal - training) / 2, np.abs(pc - plain) / 2),
+        }
+        for name, (a, b) in pairs.items():
+            found[name][m] = paired_difference(a.tolist(), b.tolist())
     return found
 
 
@@ -414,7 +261,9 @@ def run(profile: Profile = "smoke", *, seed: int = 0, device: str = "auto") -> d
     first = load_task(settings, seed)
     values = evaluate(runs) | {
         "counts": {part: len(labels) for part, (_, labels) in first.items()},
-        "even_share": {p: float(shares(labels, 10)[::2].sum()) for p, (_, labels) in first.items()},
+        "even_share": {
+            p: float(shares(labels, 10)[::2].sum()) for p, (_, labels) in first.items()
+        },
         "weights_apart": weights_apart(settings, first["train"], seed),
     }
     _save(profile, settings, seeds, device, values, sum(unit["seconds"] for unit in units))

@@ -1,189 +1,139 @@
-r"""Losses for long-tailed data under one recipe each data set: what chapter 07 compares.
+r"""Losses for long-tailed data under one recipe each data set: the experiment of chapter 06.
 
-Every number that a run depends on is in `RECIPES` or in `loss_of`, with its source.
 `train_network` is given the test inputs and not their labels, and says what the network of the
-last epoch answers: nothing can be chosen on a test set.
+last epoch answers: nothing can be chosen on a test set. What trains is in `LOSSES` and `RECIPES`.
 """
 
+import functools
+import hashlib
+import itertools
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Int
+from joblib import Parallel, delayed
 from torch import Tensor, nn
-from torchvision.transforms import Normalize
 
-from softmi.losses.margins import LDAMLoss, NormalisedLinear
-from softmi.losses.prior_corrected import PCSoftmaxLoss
-from softmi.losses.reweighting import FocalLoss, balanced_class_weights
-from softmi.models.small import CifarResNet, GAPNet, LeNet
-from softmi.training.data import CropsAndFlips, TensorBatches
-from softmi.training.loop import (
-    LossFunction,
+from softmi.datasets import (
+    CUB,
+    cifar10,
+    cifar10_long_tailed,
+    content_sha256,
+    data_root,
+    digits,
+    first_per_class,
+    imbalanced_cub_indices,
+    long_tailed_counts,
+    sha256,
+)
+from softmi.evidence.results import Profile, project_root, save_result
+from softmi.evidence.units import code_digest, kept_unit
+from softmi.experiments.imbalanced_classification_training import enlarged, mnist_task
+from softmi.experiments.long_tailed_recipes import RECIPES, Recipe, network_of
+from softmi.experiments.long_tailed_summaries import evaluate
+from softmi.experiments.loss_table import LOSSES, loss_row
+from softmi.models import average_pool, extract_feature_maps, mobilenet_v2_features
+from softmi.training import (
+    CropsAndFlips,
+    TensorBatches,
     fit,
     predict_logits,
     seed_everything,
     warm_up_and_drops,
 )
 
-LOSSES = ("softmax", "class-weighted", "focal", "LDAM-DRW", "PC-softmax")
-GAMMA, BETA, MARGIN, SCALE = 2.0, 0.9999, 0.5, 30.0  # the values of their papers, nowhere tuned
+NAME = "06_long_tailed_losses"
+# Inputs and labels to train with, and those of each test.
+Task = tuple[tuple[Tensor, Tensor], dict[str, tuple[Tensor, Tensor]]]
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How all losses are trained on one data set.
+class Settings:
+    """What a profile trains.
 
     Attributes:
-        data: Name of the data set.
-        network: Name of the network.
-        epochs: Passes over the data; the network of the last is the one that is tested.
-        batch_size: Samples in a step.
-        rate: Learning rate of SGD.
-        momentum: Of SGD.
-        weight_decay: Of SGD.
-        warm_up: Share of the run in which the rate rises.
-        drops: Shares of the run after which it falls,
-        factor: by this factor.
-        augment: Whether images are cropped and mirrored at random.
-        reweight_from: Share of the epochs after which LDAM-DRW weighs classes.
-        precision: Fabric's precision.
-        source: Where these values come from, and `rate` in particular.
+        data: Names of recipes.
+        seeds: Networks of each loss.
+        taus: Strengths that PC-softmax is trained with besides 1, for the curve alone.
 
     """
 
-    data: str
-    network: str
-    epochs: int
-    batch_size: int
-    rate: float
-    momentum: float
-    weight_decay: float
-    source: str
-    warm_up: float = 0.0
-    drops: tuple[float, ...] = ()
-    factor: float = 0.1
-    augment: bool = False
-    reweight_from: float = 0.8
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-
-    @property
-    def reweight_epoch(self) -> int:
-        """Epoch from which LDAM-DRW weighs classes."""
-        return round(self.reweight_from * self.epochs)
+    data: tuple[str, ...]
+    seeds: int
+    taus: tuple[float, ...] = ()
 
 
-_LDAM: dict[str, Any] = {
-    "batch_size": 128, "rate": 0.1, "momentum": 0.9, "weight_decay": 2e-4, "warm_up": 0.025,
-    "drops": (0.8, 0.9), "factor": 0.01, "augment": True,
-}  # fmt: skip
-RECIPES = {
-    "digits": Recipe(
-        "digits", "LeNet", 30, 32, 0.005, 0.9, 0.0, warm_up=0.2,
-        source="none; a rate at which the training loss of every loss falls, LDAM-DRW's included",
-    ),
-    "mnist": Recipe(
-        "MNIST", "LeNet", 8, 64, 0.01, 0.5, 0.0,
-        source="the authors' code for MNIST: all values",
-    ),
-    "cifar10lt": Recipe(
-        "CIFAR-10-LT", "GAPNet-16", 10, source="Cao et al. (2019), their code: all values but "
-        "network and epochs, with warm-up, drops and re-weighting at the same shares of the run",
-        **_LDAM,
-    ),
-    "cifar10lt_gpu": Recipe(
-        "CIFAR-10-LT", "ResNet-32", 200, source="Cao et al. (2019), their code: all values",
-        **_LDAM,
-    ),
-    "cifar10lt_published": Recipe(
-        "CIFAR-10-LT", "ResNet-32", 200, source="Cao et al. (2019), their code: all values; "
-        "bfloat16 products, for speed on a CPU",
-        precision="bf16-mixed",
-        **_LDAM,
-    ),
-    "cub50": Recipe(
-        "CUB-50", "linear on MobileNetV2", 176, 64, 0.01, 0.9, 4e-5, drops=(1 / 3, 2 / 3),
-        source="the authors' code for CUB: all values; its 2,810 steps are 176 epochs here, and "
-        "its drops every 936 steps are thirds",
-    ),
-}  # fmt: skip
+SETTINGS = {
+    "smoke": Settings(("digits",), seeds=3, taus=(2.0,)),
+    "full": Settings(("mnist", "cifar10lt", "cub50"), seeds=5),
+}
 
 
-def network_of(
-    recipe: Recipe, inputs: Tensor, classes: int, *, normalised: bool = False
-) -> nn.Module:
-    """Return the untrained network of a recipe, for inputs like these.
+# --- Data --------------------------------------------------------------------------------------
+
+
+def digits_task() -> Task:
+    """A long tail cut into the digits of scikit-learn, twelve to one."""
+    x, y = digits("train")
+    kept = first_per_class(y, long_tailed_counts(10, 60, 12))
+    tests, answers = digits("test")
+    return (enlarged(x[kept]), y[kept]), {"official": (enlarged(tests), answers)}
+
+
+def birds_task(device: str) -> Task:
+    """Pooled features of a frozen network; computed once, and shared with chapter 07."""
+    cub = CUB()
+    backbone = mobilenet_v2_features()
+    maps = extract_feature_maps(backbone, cub, cub.key, device=device)  # type: ignore[arg-type]
+    pooled = average_pool(maps)
+    train, everything = imbalanced_cub_indices(cub)
+    _, cut = imbalanced_cub_indices(cub, cut_test=True)
+    parts = {"authors": cut, "official": everything}
+    tests = {name: (pooled[part], cub.targets[part]) for name, part in parts.items()}
+    return (pooled[train], cub.targets[train]), tests
+
+
+def load_task(name: str, device: str = "cpu") -> Task:
+    """Training pairs and tests of a data set, by the name of its recipe.
 
     Args:
-        recipe: Names the network.
-        inputs: Training inputs, for their shape.
-        classes: Number of classes.
-        normalised: Replace the last layer by one that gives cosines, as LDAM needs.
-
-    """
-    name, options = recipe.network, recipe.network.rpartition("-")[2]
-    if name == "LeNet":
-        model: nn.Module = LeNet(inputs.shape[-1], classes)
-    elif name.startswith("GAPNet"):
-        model = GAPNet(classes, inputs.shape[1], int(options))
-    elif name.startswith("ResNet"):
-        model = CifarResNet(int(options), classes)
-    else:
-        model = nn.Sequential(nn.Linear(inputs.shape[1], classes))
-    if normalised:
-        path, last = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear)][-1]
-        setattr(model, path, NormalisedLinear(last.in_features, classes))
-    if recipe.augment:  # as for CIFAR-10 everywhere
-        colour = Normalize((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
-        model = nn.Sequential(colour, model).to(memory_format=torch.channels_last)
-    return model
-
-
-def loss_of(name: str, class_counts: Int[Tensor, " classes"], recipe: Recipe) -> LossFunction:
-    """Return a loss by its name: one of `LOSSES`, or "tau=0.5" and so on.
+        name: "digits", "mnist", "cifar10lt" or "cub50".
+        device: Where features of birds are computed, if they are not there yet.
 
     Raises:
         ValueError: Another name.
 
     """
-    weights = balanced_class_weights(class_counts, beta=BETA)
-    if name == "softmax":
-        return F.cross_entropy
-    if name == "class-weighted":
-        return nn.CrossEntropyLoss(weights.float())
-    if name == "focal":
-        return FocalLoss(gamma=GAMMA)
-    if name == "LDAM-DRW":
-        return LDAMLoss(class_counts, max_margin=MARGIN, scale=SCALE, class_weights=weights,
-                        reweight_from=recipe.reweight_epoch)  # fmt: skip
-    if name == "PC-softmax":
-        return PCSoftmaxLoss(class_counts=class_counts)
-    if name.startswith("tau="):
-        return PCSoftmaxLoss(class_counts=class_counts, tau=float(name[4:]))
-    raise ValueError(f"no loss {name!r}; there are {', '.join(LOSSES)} and tau=<number>")
+    if name == "digits":
+        return digits_task()
+    if name == "mnist":
+        parts = mnist_task()
+        return parts.pop("train"), parts
+    if name == "cifar10lt":
+        return cifar10_long_tailed(), {"official": cifar10("test")}
+    if name == "cub50":
+        return birds_task(device)
+    raise ValueError(f"no data {name!r}; there are digits, mnist, cifar10lt and cub50")
 
 
-def carried_prior(
-    name: str, class_counts: Int[Tensor, " classes"]
-) -> Float[Tensor, " classes"] | None:
-    r"""Prior that the logits carry at the optimum of a loss; None for none.
+def checksums(name: str, task: Task) -> dict[str, str]:
+    """What the data of a result are known by: files, or pictures where groups cut other ones."""
+    if name == "mnist":
+        raw = data_root() / "MNIST" / "raw"
+        return {path.name: sha256(path) for path in sorted(raw.glob("*.gz"))}
+    if name == "cub50":
+        return dict(CUB().checksums)
+    if name == "cifar10lt":
+        train, tests = task
+        return {"long tail": content_sha256(*train), "test": content_sha256(*tests["official"])}
+    return {}
 
-    Plain cross-entropy carries :math:`\pi`; with class weights :math:`\pi_k w_k`, normalised;
-    trained with tau, :math:`\pi_k^{1-\tau}`. For focal and LDAM-DRW no such statement is exact:
-    they are taken for what they become without focus and margin.
-    """
-    prior = class_counts.double() / class_counts.sum()
-    if name == "PC-softmax":
-        return None
-    if name in ("class-weighted", "LDAM-DRW"):
-        prior = prior * balanced_class_weights(class_counts, beta=BETA).to(prior)
-    elif name.startswith("tau="):
-        prior = prior ** (1 - float(name[4:]))
-    return prior / prior.sum()
+
+# --- Training ----------------------------------------------------------------------------------
 
 
 def train_network(
@@ -203,7 +153,7 @@ def train_network(
 
     Args:
         recipe: How.
-        loss: Name of the loss, as :func:`softmi.experiments.long_tails.loss_of` takes it.
+        loss: Name of the loss, as :func:`softmi.experiments.loss_table.loss_row` takes it.
         seed: Of the first weights, the order of the data and the augmentation.
         train: Inputs and labels.
         tests: Inputs of the tests by name. Their labels are not needed here.
@@ -212,10 +162,10 @@ def train_network(
 
     """
     inputs, targets = train
-    counts = torch.bincount(targets)
+    counts, row = torch.bincount(targets), loss_row(loss)
     steps = recipe.epochs * -(-len(targets) // recipe.batch_size)
     seed_everything(seed)
-    model = network_of(recipe, inputs, len(counts), normalised=loss == "LDAM-DRW")
+    model = network_of(recipe, inputs, len(counts), normalised=row.normalised)
     clock = [time.perf_counter()]
 
     def lap(_: nn.Module, epoch: int) -> dict[str, float]:
@@ -225,7 +175,7 @@ def train_network(
     history = fit(
         model,
         (CropsAndFlips if recipe.augment else TensorBatches)(inputs, targets),
-        loss_of(loss, counts, recipe),
+        row.make(counts, recipe),
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         optimizer=lambda p: torch.optim.SGD(
@@ -240,11 +190,10 @@ def train_network(
         checkpoint=checkpoint,
         after_epoch=lap,  # its records survive an interruption
     )
-    scale = SCALE if loss == "LDAM-DRW" else 1.0  # cosines to the logits that the loss took
     where = "cpu" if device == "cpu" else str(next(model.parameters()).device)
     return {
         "logits": {
-            name: scale * predict_logits(model, _as_float(x), device=where)
+            name: row.scale * predict_logits(model, _as_float(x), device=where)
             for name, x in tests.items()
         },
         "losses": history.losses,
@@ -254,3 +203,96 @@ def train_network(
 
 def _as_float(images: Tensor) -> Tensor:
     return images if images.is_floating_point() else images.float() / 255
+
+
+def _unit(name: str, loss: str, seed: int, task: Task, device: str, keep: bool) -> dict[str, Any]:
+    torch.set_num_threads(1)  # the same floats whatever the machine is busy with; also in workers
+    recipe, row = RECIPES[name], loss_row(loss)
+    inputs = {test: x for test, (x, _) in task[1].items()}
+    train = functools.partial(train_network, recipe, loss, seed, task[0], inputs, device=device)
+    if not keep:
+        return train()
+    tensors = [t.contiguous().numpy() for pair in (task[0], *task[1].values()) for t in pair]
+    made_by = {
+        "recipe": asdict(recipe),
+        "device": device,
+        "torch": str(torch.__version__),
+        "code": code_digest(train_network, row.make),
+        "output": [row.scale, row.normalised],
+        "data": [hashlib.sha256(t.tobytes()).hexdigest()[:16] for t in tensors],
+    }
+    folder = project_root() / "_build" / "full" / NAME
+    return kept_unit(folder, f"{name}-{loss}-{seed}", made_by, lambda path: train(checkpoint=path))
+
+
+# --- The run -----------------------------------------------------------------------------------
+
+
+def run(
+    profile: Profile = "smoke",
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    data: str = "all",
+    taus: Sequence[float] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Train every loss on each data set of a profile, measure and save; return the values.
+
+    Args:
+        profile: "smoke" (on the CPU) or "full", whose networks are kept one by one, so that a
+            run that was cut short goes on.
+        seed: The first seed.
+        device: Where to train in the full profile.
+        data: One of the profile's data sets, or "all".
+        taus: Strengths to train PC-softmax with besides 1; None for those of the profile.
+
+    Returns:
+        What :func:`softmi.experiments.long_tailed_summaries.evaluate` finds, by data set.
+
+    Raises:
+        ValueError: Another profile or data set.
+
+    """
+    if profile not in SETTINGS:
+        raise ValueError(f"profile must be one of {sorted(SETTINGS)}, got {profile!r}")
+    settings, keep = SETTINGS[profile], profile == "full"
+    on_cpu = not keep or device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    device = "cpu" if on_cpu else device
+    seeds = range(seed, seed + settings.seeds)
+    extra = (f"tau={tau:g}" for tau in (settings.taus if taus is None else taus))
+    losses, values = [*LOSSES, *extra], {}
+    for name in settings.data if data == "all" else (data,):
+        task = load_task(name, device)
+        jobs = list(itertools.product(losses, seeds))
+        units = Parallel(n_jobs=2 if keep and on_cpu else 1)(
+            delayed(_unit)(name, loss, s, task, device, keep) for loss, s in jobs
+        )
+        done = dict(zip(jobs, units, strict=True))
+        logits = {loss: [done[loss, s]["logits"] for s in seeds] for loss in losses}
+        labels = {test: y for test, (_, y) in task[1].items()}
+        values[name] = evaluate(torch.bincount(task[0][1]), labels, logits)
+        save_result(
+            f"{NAME}_{name}",
+            values[name],
+            protocol=_protocol(RECIPES[name]),
+            profile=profile,
+            seeds=list(seeds),
+            seconds=sum(unit["seconds"] for unit in units),
+            device=device,
+            data=checksums(name, task) if keep else {},
+        )
+    return values
+
+
+def _protocol(recipe: Recipe) -> dict[str, Any]:
+    frozen = recipe.network.startswith("linear on")
+    return {
+        "data": recipe.data,
+        "network": recipe.network,
+        "pre-training": "ImageNet" if frozen else "none",
+        "optimiser": f"SGD, rate {recipe.rate:g}, momentum {recipe.momentum:g}",
+        "batch": recipe.batch_size,
+        "epochs": recipe.epochs,
+        "values from": recipe.source,
+        "selection": "none: the last epoch",
+    }

@@ -147,7 +147,12 @@ def judge(claim: Claim) -> Judgement:
         result = load_result(name)
     except FileNotFoundError as error:
         return Judgement(claim, "not run", why=str(error))
-    ours, source = lookup(result, path), result["provenance"]
+    source = result["provenance"]
+    try:
+        ours = lookup(result, path)
+    except KeyError as error:
+        why = f"results/{name}.json has no {path} ({error.args[0]}): {_how_to_run(claim)}"
+        return Judgement(claim, "not run", why=why)
     differing = {
         key: (theirs, result["protocol"].get(key, "not stated"))
         for key, theirs in claim.protocol.items()
@@ -160,10 +165,15 @@ def judge(claim: Claim) -> Judgement:
         return Judgement(claim, "not reproduced", ours, "", source)
     try:
         failed = [c.text for c in claim.conditions if not c.holds(_number(c.result))]
-    except FileNotFoundError as error:
-        return Judgement(claim, "not run", ours, str(error), source)
+    except (FileNotFoundError, KeyError) as error:
+        why = f"a condition has no result yet ({error.args[0]}): {_how_to_run(claim)}"
+        return Judgement(claim, "not run", ours, why, source)
     verdict = "reproduced with conditions" if failed else "reproduced"
     return Judgement(claim, verdict, ours, "; ".join(failed), source)
+
+
+def _how_to_run(claim: Claim) -> str:
+    return f"run `make full NB={claim.notebook[:2]}`"
 
 
 def _number(reference: str) -> Any:

@@ -43,6 +43,8 @@ def paired_difference(
         raise ValueError(f"need at least two pairs, got {len(ours)} and {len(theirs)} values")
     differences = np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float)
     n, mean = len(differences), float(differences.mean())
+    # scipy.stats.ttest_rel gives the same interval, but a warning or NaN where all differences
+    # agree, as they do between two methods that are one.
     half = float(student_t.ppf((1 + confidence) / 2, n - 1) * differences.std(ddof=1) / n**0.5)
     return {"mean": mean, "low": mean - half, "high": mean + half, "n": n,
             "values": differences.tolist()}  # fmt: skip

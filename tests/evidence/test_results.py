@@ -341,10 +341,18 @@ def test_smoke_results_do_not_count():
     assert judge(claim()).verdict == "not run"
 
 
-def test_a_result_without_the_claimed_number_is_an_error_and_no_verdict():
+def test_a_number_that_the_result_does_not_hold_yet_is_not_run_and_is_named():
+    """A claim is written before its run: the rest of the ledger is judged all the same."""
     ours(1.0)
-    with pytest.raises(KeyError, match="no 'mii' among"):
-        judge(claim(check=Check("01_x:mii", tolerance=1.0)))
+    judgement = judge(claim(check=Check("01_x:new.number", tolerance=1.0)))
+    assert (judgement.verdict, judgement.ours, judgement.provenance) == ("not run", None, None)
+    assert "results/01_x.json has no new.number" in judgement.why
+    assert "no 'new' among ['mi']" in judgement.why
+    assert "make full NB=01" in judgement.why
+    conditions = (Check("01_x:new", target=0.0, direction="above"),)
+    judgement = judge(claim(conditions=conditions))
+    assert judgement.verdict == "not run"
+    assert "no 'new' among ['mi']" in judgement.why
 
 
 @pytest.mark.parametrize(
@@ -597,3 +605,13 @@ def test_the_provenance_table_has_a_row_a_run_and_skips_what_was_not_run(root):
     assert header.startswith("| full run | when |")
     assert "`01_x.json`" in row
     assert "0, 1" in row
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_paired_interval_is_scipys_and_a_point_where_all_differences_agree():
+    ours, theirs = [0.52, 0.48, 0.55, 0.50], [0.41, 0.44, 0.46, 0.38]
+    found = paired_difference(ours, theirs)
+    expected = scipy.stats.ttest_rel(ours, theirs).confidence_interval(0.95)
+    assert (found["low"], found["high"]) == pytest.approx(tuple(expected), rel=1e-12)
+    same = paired_difference([0.5, 0.25], [0.25, 0.0])
+    assert (same["low"], same["mean"], same["high"]) == (0.25, 0.25, 0.25)

@@ -185,7 +185,8 @@ def prior_curve(runs: Sequence[Run], test: str = "official") -> dict[str, Any]:
             curves["as_trained"].append([float(q @ fixed) for q in tests])
             curves["corrected"].append([float(q @ r) for q, r in zip(tests, moved, strict=True)])
         points = {name: np.array(curve) for name, curve in curves.items()}
-        gain = paired_difference(points["corrected"].mean(1), points["as_trained"].mean(1))
+        means = {name: p.mean(1).tolist() for name, p in points.items()}  # over all shares
+        gain = paired_difference(means["corrected"], means["as_trained"])
         found[network] = {
             name: {"mean": p.mean(0), "sd": p.std(0, ddof=1)} for name, p in points.items()
         } | {"gain": gain}

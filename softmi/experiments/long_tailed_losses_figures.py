@@ -121,12 +121,9 @@ def contrasts(found: Values) -> dict[str, str]:
     prior put back.
     """
     known = list(methods(found["accuracy"]))
+    correcting = [m for m in known if m == POSTHOC or LOSSES[m].corrects]
     pairs = [(m, "softmax") for m in known if m != "softmax"]
-    pairs += [
-        ("PC-softmax", m)
-        for m in known
-        if m != "PC-softmax" and (m == POSTHOC or LOSSES[m].corrects)
-    ]
+    pairs += [("PC-softmax", m) for m in correcting if m != "PC-softmax"]
     shown = {f"{short_name(a)}_minus_{short_name(b)}": f"{a} − {b}" for a, b in pairs}
     shown["pc_prior_back_minus_softmax"] = "PC-softmax, prior put back − softmax"
     return {key: text for key, text in shown.items() if key in found["differences"]}
@@ -169,8 +166,7 @@ def spread_table(results: Values) -> str:
     rows = []
     for name, record in results.items():
         for part in (part for part in PARTS if part in record["values"]):
-            for measure in ("micro", "class_mean"):
-                number = record["values"][part]["spread"][measure]
+            for measure, number in record["values"][part]["spread"].items():
                 points = (f"{100 * number[k]:.2f}" for k in ("over_seeds", "over_methods"))
                 where = f"{RECIPES[name].data}, {PARTS[part]}"
                 rows.append((where, NAMES[measure], *points, f"{number['ratio']:.2f}"))

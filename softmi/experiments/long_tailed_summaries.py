@@ -74,7 +74,9 @@ def seeds_against_methods(accuracy: Mapping[str, Any]) -> dict[str, dict[str, fl
     correcting = [
         way for m, way in methods(accuracy).items() if m == POSTHOC or LOSSES[m].corrects
     ]
-    found = {}
+    found: dict[str, dict[str, float]] = {}
+    if len(correcting) < 2:
+        return found  # one method has no spread
     for measure in ("micro", "class_mean"):
         table = np.array([accuracy[n][r][measure]["values"] for n, r in correcting])
         over_seeds = float(np.sqrt(table.var(1, ddof=1).mean()))

@@ -197,9 +197,9 @@ def papers_table() -> str:
             accuracy = load_result(name)["values"][part]["accuracy"]
             ours = in_percent(accuracy[loss][rule][measure])
         method = loss if rule == "as_trained" else POSTHOC
-        what = f"{claim.protocol['data']}: {method}, {NAMES[measure]}"
+        what = f"{claim.setting['data']}: {method}, {NAMES[measure]}"
         value = f"{100 * claim.value:.2f}" if claim.value is not None else "–"
-        rows.append((what, value, claim.protocol["network"], ours, RECIPES[recipe].data,
+        rows.append((what, value, claim.setting["network"], ours, RECIPES[recipe].data,
                      RECIPES[recipe].network))  # fmt: skip
     header = ("number", "published, %", "with", "ours, %", "on", "with")
     return markdown_table(header, rows)

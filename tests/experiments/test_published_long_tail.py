@@ -67,7 +67,7 @@ def test_the_result_holds_what_the_claims_read(project):
     assert len(claims) == 6
     for claim in claims:
         lookup(record, claim.check.result.split(":")[1])
-        assert all(record["protocol"][key] == value for key, value in claim.protocol.items())
+        assert all(record["protocol"][key] == value for key, value in claim.setting.items())
     official = record["values"]["official"]
     assert set(official["differences"]) == {
         "posthoc_minus_softmax", "pc_minus_softmax", "pc_minus_posthoc", "ldam_minus_softmax",

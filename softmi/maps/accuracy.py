@@ -187,6 +187,7 @@ class MaxBoxAccuracy(_BoxCounts):
         >>> metric.compute().tolist()
         [1.0, 0.0]
 
+    Source: choe2020, MaxBoxAcc.
     """
 
     def __init__(
@@ -230,6 +231,7 @@ class MaxBoxAccuracyV2(_BoxCounts):
         >>> metric.compute().item()
         1.0
 
+    Source: choe2020, MaxBoxAccV2.
     """
 
     def __init__(self, thresholds: int = 100, inclusive: bool = False, **kwargs: object) -> None:

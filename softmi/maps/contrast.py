@@ -54,6 +54,7 @@ def contrast_weights(
         >>> contrast_weights(weights, torch.tensor([0]), contrast="mean").tolist()
         [[3.0, -1.5]]
 
+    Source: qin2021infocam, section 2; zhang2025, Finer-CAM's contrast.
     """
     if contrast not in get_args(Contrast):
         raise ValueError(f"contrast must be one of {get_args(Contrast)}, got {contrast!r}")
@@ -130,6 +131,7 @@ def class_activation_map(
         >>> class_activation_map(features, weights, torch.tensor([0]), contrast="mean").tolist()
         [[[2.0, -2.0]]]
 
+    Source: zhou2016, class activation map.
     """
     for name, tensor, rank in (("feature_maps", feature_maps, 4), ("weights", weights, 2)):
         if not tensor.is_floating_point():

@@ -31,6 +31,7 @@ def window_sum(
         >>> window_sum(torch.ones(1, 1, 1), 2).tolist()  # one cell, seen by four windows
         [[[1.0, 1.0], [1.0, 1.0]]]
 
+    Source: qin2021infocam, region of infoCAM.
     """
     if maps.ndim != 3:
         raise ValueError(f"maps must have shape (batch, height, width), got {describe(maps)}")

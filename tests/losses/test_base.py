@@ -12,6 +12,7 @@ from loss_cases import case, gradient, soft_targets
 from processes import two_processes
 from slow_reference import EPS
 from torch import nn
+from torch.func import grad, jacfwd, jacrev, vmap
 
 from softmi import (
     FocalLoss,
@@ -25,6 +26,9 @@ from softmi import (
     logit_adjusted_cross_entropy,
     pc_cross_entropy,
 )
+
+# PyTorch's forward-mode formulas are compiled on first use, in a way that warns.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
 
 # --- Ruled-out classes ------------------------------------------------------------------------
 
@@ -106,7 +110,10 @@ def test_bad_options_of_the_rivals_are_refused_with_what_came_in():
 # --- Modules: dtypes, devices, compile, processes ---------------------------------------------
 
 
+# A new loss gets all of these tests by a line here.
 MODULES = {
+    "PC-softmax": lambda counts: PCSoftmaxLoss(class_counts=counts),
+    "PC-softmax, smoothed": lambda counts: PCSoftmaxLoss(class_counts=counts, label_smoothing=0.1),
     "focal": lambda counts: FocalLoss(class_weights=balanced_class_weights(counts)),
     "ldam": lambda counts: LDAMLoss(counts, reweight_from=0),
 }
@@ -178,6 +185,8 @@ def test_under_autocast_the_loss_is_computed_in_float32(make):
     assert logits.dtype == torch.bfloat16
     assert value.dtype == torch.float32
     assert torch.equal(value, loss(logits.float(), targets))
+    value.backward()
+    assert net.weight.grad.dtype == torch.float32
 
 
 def test_representations_say_what_the_losses_are():
@@ -187,55 +196,40 @@ def test_representations_say_what_the_losses_are():
     assert "in_features=4, out_features=3" in repr(NormalisedLinear(4, 3))
 
 
+@each_module
+def test_gradients_of_single_samples_by_vmap_are_those_of_one_at_a_time(make):
+    logits, targets, counts = case(35, scale=0.3)
+    loss = make(counts)
+    found = vmap(grad(lambda row, y: loss(row[None], y[None])))(logits, targets)
+    each = [
+        gradient(lambda f, y=y: loss(f, y[None]), row[None])
+        for row, y in zip(logits, targets, strict=True)
+    ]
+    torch.testing.assert_close(found, torch.cat(each), rtol=1e-13, atol=4 * EPS)
+
+
+@each_module
+@pytest.mark.parametrize("outer", [jacfwd, jacrev])
+@pytest.mark.parametrize("inner", [jacfwd, jacrev])
+def test_second_derivatives_are_there_forwards_and_backwards(make, outer, inner):
+    logits, targets, counts = case(36, n=3, classes=4, scale=0.3)
+    loss = make(counts)
+    expected = torch.autograd.functional.hessian(lambda f: loss(f, targets), logits)
+    found = outer(inner(lambda f: loss(f, targets)))(logits)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=30 * 64 * EPS)  # LDAM's scale
+
+
 @pytest.mark.gpu
 @each_module
 def test_module_is_the_same_on_a_gpu_and_does_not_wait_for_it(make):
     logits, targets, counts = case(34, scale=0.3)
     loss = make(counts)
     here = loss(logits, targets)
-    loss, on_device = loss.cuda(), (logits.cuda(), targets.cuda())
+    loss, on_device = loss.cuda().half(), (logits.cuda(), targets.cuda())
+    assert all(buffer.device.type == "cuda" for buffer in loss.buffers())
     torch.cuda.set_sync_debug_mode("error")  # a value check would copy to the host
     try:
         there = loss(*on_device)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    assert there.item() == pytest.approx(here.item(), rel=1e-13)
-
-
-def test_under_autocast_the_prior_corrected_loss_is_computed_in_float32():
-    net = nn.Linear(4, 3)
-    x = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
-    targets = torch.arange(8) % 3
-    loss_function = PCSoftmaxLoss([0.2, 0.3, 0.5])
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = net(x)
-        loss = loss_function(logits, targets)
-    assert logits.dtype == torch.bfloat16
-    assert loss.dtype == torch.float32
-    assert torch.equal(loss.detach(), loss_function(logits.detach().float(), targets))
-    loss.backward()
-    assert net.weight.grad.dtype == torch.float32
-
-
-@pytest.mark.usefixtures("no_shape_checks")
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_loss_compiles_into_one_graph_with_the_same_values_and_gradients(smoothing):
-    logits, targets, counts = case(42)
-    module = PCSoftmaxLoss(class_counts=counts, label_smoothing=smoothing)
-    compiled_like_eager(lambda f: module(f, targets), logits)
-
-
-@pytest.mark.gpu
-def test_loss_is_the_same_on_a_gpu_and_does_not_wait_for_it():
-    logits, targets, counts = case(43)
-    module = PCSoftmaxLoss(class_counts=counts)
-    here = module(logits, targets)
-    module = module.cuda().half()
-    assert module.log_prior.device.type == "cuda"
-    on_device = logits.cuda(), targets.cuda()
-    torch.cuda.set_sync_debug_mode("error")  # a value check would copy to the host
-    try:
-        there = module(*on_device)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert there.item() == pytest.approx(here.item(), rel=1e-13)

@@ -5,11 +5,16 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from loss_cases import case, gradient
+from loss_cases import case, gradient, soft_targets
 from slow_reference import EPS, log_ratio
+from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
+from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 
 from softmi import PCSoftmaxLoss, logit_adjusted_cross_entropy, pc_cross_entropy
 from softmi.losses._kernel import _label_losses
+
+# PyTorch's forward-mode formulas are compiled on first use, in a way that warns.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
 
 # --- One buffer, one exponential --------------------------------------------------------------
 
@@ -107,6 +112,78 @@ def test_gradients_of_single_samples_by_vmap_are_those_of_one_at_a_time():
     over = torch.func.vmap(lambda b: _label_losses(logits, b, targets))(priors)
     each = torch.stack([_label_losses(logits, b, targets) for b in priors])
     torch.testing.assert_close(over, each, rtol=1e-13, atol=1e-15)
+
+
+def losses_of(targets, prior, **options):
+    """Ours, and PyTorch's on logits to which the log-prior is added first."""
+
+    def ours(f):
+        return logit_adjusted_cross_entropy(f, targets, prior, **options)
+
+    def pytorchs(f):
+        return F.cross_entropy(f + prior.log(), targets, **options)
+
+    return ours, pytorchs
+
+
+@pytest.mark.parametrize("kind", ["labels", "soft", "smoothed"])
+@pytest.mark.parametrize(
+    "derivative",
+    [jacfwd, jacrev, hessian, lambda f: jacfwd(jacfwd(f)), lambda f: jacrev(jacfwd(f))],
+    ids=["jacfwd", "jacrev", "hessian", "forwards twice", "backwards over forwards"],
+)
+def test_derivatives_by_torch_func_are_pytorchs(derivative, kind):
+    logits, labels, counts = case(47, n=4, classes=3)
+    targets = soft_targets(4, 3) if kind == "soft" else labels
+    ours, pytorchs = losses_of(
+        targets, counts / counts.sum(), label_smoothing=0.1 if kind == "smoothed" else 0.0
+    )
+    found, expected = derivative(ours)(logits), derivative(pytorchs)(logits)
+    torch.testing.assert_close(found, expected, rtol=0, atol=16 * EPS)
+    assert expected.abs().max() > 1e-3
+
+
+def test_directional_derivatives_are_pytorchs_by_logits_and_by_the_prior():
+    logits, targets, counts = case(48)
+    prior, direction = counts / counts.sum(), soft_targets() - 0.2
+    ours, pytorchs = losses_of(targets, prior, reduction="none")
+    expected = jvp(pytorchs, (logits,), (direction,))
+    torch.testing.assert_close(jvp(ours, (logits,), (direction,)), expected, rtol=0, atol=64 * EPS)
+    with dual_level():
+        dual = unpack_dual(ours(make_dual(logits, direction)))
+    torch.testing.assert_close(tuple(dual), expected, rtol=0, atol=64 * EPS)
+
+    def of_prior(loss):
+        return jacfwd(lambda scores: loss(scores.softmax(0)))(prior)
+
+    found = of_prior(lambda pi: logit_adjusted_cross_entropy(logits, targets, pi))
+    by_prior = of_prior(lambda pi: F.cross_entropy(logits + pi.log(), targets))
+    torch.testing.assert_close(found, by_prior, rtol=0, atol=64 * EPS)
+
+
+def test_vmap_runs_over_samples_labels_and_priors():
+    logits, targets, counts = case(49)
+    prior = counts / counts.sum()
+    single = pc_cross_entropy(logits, targets, prior, reduction="none")
+    rows = vmap(lambda f, y: pc_cross_entropy(f[None], y[None], prior))(logits, targets)
+    torch.testing.assert_close(rows, single, rtol=0, atol=64 * EPS)
+    labels = torch.stack([targets, targets.flip(0)])
+    found = vmap(lambda y: pc_cross_entropy(logits, y, prior))(labels)
+    each = torch.stack([pc_cross_entropy(logits, y, prior) for y in labels])
+    torch.testing.assert_close(found, each, rtol=0, atol=64 * EPS)
+    priors = torch.stack([prior, prior.flip(0)])
+    found = vmap(lambda pi: pc_cross_entropy(logits, targets, pi))(priors)
+    each = torch.stack([pc_cross_entropy(logits, targets, pi) for pi in priors])
+    torch.testing.assert_close(found, each, rtol=0, atol=64 * EPS)
+
+
+def test_values_are_checked_under_a_gradient_and_not_under_vmap():
+    logits, targets, prior = torch.zeros(2, 2), torch.tensor([0, 1]), [0.5, 0.5]
+    bad = logits.masked_fill(F.one_hot(targets).bool(), math.nan)
+    with pytest.raises(ValueError, match=r"2 of 4 entries are NaN"):
+        grad(lambda f: pc_cross_entropy(f, targets, prior))(bad)
+    found = vmap(lambda f, y: pc_cross_entropy(f[None], y[None], prior))(bad, targets)
+    assert found.isnan().all()  # as from PyTorch's own
 
 
 def test_jacobian_and_hessian_of_the_losses_are_the_closed_forms():

@@ -583,6 +583,13 @@ def test_update_prior_takes_another_number_of_classes():
     )
 
 
+def test_update_prior_keeps_the_device():
+    module = PCSoftmaxLoss([0.4, 0.6]).to("meta")
+    for new in ({"prior": torch.tensor([0.9, 0.1])}, {"class_counts": [1, 2, 1]}):
+        module.update_prior(**new)
+        assert module.log_prior.device.type == "meta"
+
+
 def test_a_deep_copy_has_its_own_prior():
     module = PCSoftmaxLoss([0.4, 0.6])
     other = copy.deepcopy(module)

@@ -19,6 +19,8 @@ import yaml
 from jupytext.combine import combine_inputs_with_outputs
 from nbformat import NotebookNode
 
+from tools.closure import code_alone, import_closure
+
 ROOT = Path(__file__).resolve().parents[1]
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -64,10 +66,20 @@ class Pair:
             return None
 
     def stamp(self) -> str:
-        """Hash of all that the executed notebook depends on, apart from installed packages."""
+        """Hash of all that the executed notebook depends on, apart from installed packages.
+
+        Of the library these are the modules that it imports, transitively, without docstrings and
+        comments: a change elsewhere cannot change what the notebook shows.
+        """
+        cells = self.read_source().cells
+        code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+        modules = sorted(import_closure(code, self.root))
         parts = {
-            "cells": [_content(cell) for cell in self.read_source().cells],
-            "library": _contents(self.root, "softmi/**/*.py"),
+            "cells": [_content(cell) for cell in cells],
+            "library": {
+                path.relative_to(self.root).as_posix(): code_alone(path.read_text("utf-8"))
+                for path in modules
+            },
             "results": _contents(self.root, f"results/{self.slug}*.json"),
             "claims": [c for c in read_claims(self.root) if c.get("notebook") == self.slug],
         }

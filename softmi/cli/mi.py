@@ -12,6 +12,7 @@ import torch
 
 import softmi
 from softmi import MutualInformationEstimate
+from softmi._checks import are_probabilities
 
 DESCRIPTION = """\
 Estimate the mutual information I(X;Y) between inputs X and class labels Y.
@@ -23,7 +24,8 @@ FILE.npz holds y, shape (n,), and one of
   X       shape (n, d): the inputs. A classifier is trained on folds of them and scored on the
           samples left out. Then y holds integers or strings.
 
-Optional: prior, shape (M,), the class probabilities, of labels sorted.
+Optional: prior, shape (M,), the class probabilities of these labels, sorted. It is refused when
+the labels contradict it: that of the training set does not fit a balanced test set.
 """
 EXAMPLE = """\
 write the file:
@@ -44,6 +46,7 @@ what the numbers mean:
   interval            covers the expectation of that number with the given confidence, by the
                       normal approximation.
   extrapolated        from X only: the estimate for unlimited samples; no bound, and less certain.
+                      Its cap is a little higher, by what counted frequencies fall short.
   cap H(Y)            entropy of the labels, which I(X;Y) cannot exceed; share is value / cap.
   certified bound     the true I(X;Y) is above it with probability 1 - delta, for any
                       classifier and any n. Negative: it says nothing.
@@ -190,7 +193,15 @@ def _from_logits(arrays: dict[str, np.ndarray], options: argparse.Namespace) -> 
     if logits.dtype.kind == "f":
         logits = logits.astype(np.float64)
     if y.dtype.kind not in "iu":
-        raise TypeError(f"beside logits, y must hold integer class indices, got {y.dtype}")
+        raise TypeError(
+            f"beside logits, y must hold integer class indices, got {y.dtype}: the columns of "
+            "logits that the labels belong to, 0 for the first"
+        )
+    if are_probabilities(torch.from_numpy(logits)):
+        raise ValueError(
+            f"logits of {options.file} look like probabilities, as all rows are non-negative and "
+            "sum to one: save np.log(p) as logits"
+        )
     estimate = softmi.mutual_information(
         torch.from_numpy(logits),
         torch.from_numpy(y.astype(np.int64)),
@@ -289,6 +300,8 @@ def show(report: dict[str, Any]) -> str:
     rows.append(("classes", str(report["n_classes"]), ""))
     width = [max(len(row[column]) for row in rows) for column in range(2)]
     lines = [f"{a:{width[0]}}  {b:{width[1]}}  {c}".rstrip() for a, b, c in rows]
+    if share == 1:
+        lines.append("the estimate is at the cap, to which it was cut if it was above")
     if not report.get("extrapolated_is_trustworthy", True):
         lines.append("do not trust the extrapolated number: it is far from the estimate")
     if report["certified_lower_bound_missing_because"]:

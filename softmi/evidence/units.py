@@ -6,21 +6,78 @@ import inspect
 import json
 import os
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
 
+PACKAGE = __name__.partition(".")[0]
+
 
 def code_digest(*parts: Any) -> str:
-    """Fingerprint of functions, classes and modules: what they do, not comments and docstrings."""
-    trees = [ast.parse(textwrap.dedent(inspect.getsource(part))) for part in parts]
-    for node in (node for tree in trees for node in ast.walk(tree)):
+    """Fingerprint of functions, classes and modules, and of all that they use of this package.
+
+    What a function calls is followed: functions, classes and constants of the package that its
+    body names, and what those name in turn. So a change in a helper is noticed, and a function
+    that is added beside them is not. Comments and docstrings do not count.
+
+    Args:
+        parts: Functions, classes or modules. Of a module all is taken, as it stands in the file.
+
+    """
+    seen: dict[str, str] = {}
+    todo = list(parts)
+    while todo:
+        part = todo.pop()
+        name = f"{part.__module__}.{part.__qualname__}" if hasattr(part, "__qualname__") else ""
+        name = name or part.__name__
+        if name in seen:
+            continue
+        tree = ast.parse(textwrap.dedent(inspect.getsource(part)))
+        seen[name] = ast.dump(_without_docstrings(tree))
+        for used, value in _names_used(tree, part):
+            if isinstance(value, FunctionType | type):
+                if value.__module__.partition(".")[0] == PACKAGE:
+                    todo.append(value)
+            else:
+                seen[f"{name}: {used}"] = repr(value)
+    return hashlib.sha256(json.dumps(sorted(seen.items())).encode()).hexdigest()
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
         documented = ast.Module | ast.ClassDef | ast.FunctionDef
         if isinstance(node, documented) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
-    return hashlib.sha256("".join(map(ast.dump, trees)).encode()).hexdigest()
+    return tree
+
+
+def _names_used(tree: ast.Module, part: Any) -> Iterator[tuple[str, Any]]:
+    """The functions, classes and plain constants that code names, looked up where it stands."""
+    scope = inspect.unwrap(part) if callable(part) else part
+    if isinstance(scope, ModuleType):
+        known = vars(scope)
+    else:
+        known = dict(vars(inspect.getmodule(scope) or scope))
+        if isinstance(scope, FunctionType):
+            known |= inspect.getclosurevars(scope).nonlocals
+    for node in ast.walk(tree):
+        dotted = ast.unparse(node) if isinstance(node, ast.Name | ast.Attribute) else ""
+        first, *rest = dotted.split(".")
+        if not first.isidentifier() or first not in known:
+            continue
+        value = known[first]
+        while rest and isinstance(value, ModuleType) and hasattr(value, rest[0]):
+            value = getattr(value, rest.pop(0))
+        value = inspect.unwrap(value) if callable(value) else value
+        value = value.__func__ if isinstance(value, MethodType) else value
+        if value is part or isinstance(value, ModuleType):
+            continue
+        plain = int | float | str | bool | tuple | frozenset | None
+        if isinstance(value, FunctionType | type) or (not rest and isinstance(value, plain)):
+            yield dotted, value
 
 
 def kept_unit(
@@ -29,8 +86,9 @@ def kept_unit(
     """Result of one unit of a long run, computed at most once.
 
     A unit is the smallest part that is repeated: a network, say, of one loss and one seed. Its
-    result appears in `folder` only when it is whole. A unit that was cut short goes on from the
-    checkpoint that it was given, and :func:`softmi.fit` resumes to the bit.
+    result appears in `folder` only when it is whole and can be read. A unit that was cut short
+    goes on from the checkpoint that it was given, and :func:`softmi.fit` resumes to the bit; the
+    checkpoint is given up only when the result is safe.
 
     Args:
         folder: Where results and checkpoints are.
@@ -40,6 +98,10 @@ def kept_unit(
         compute: From the path of the checkpoint, for :func:`softmi.fit`, to a dictionary of
             tensors, numbers and strings, nested or not.
 
+    Raises:
+        TypeError: The result holds something else, which could not be read without running code.
+            The checkpoint stays, so that only the last step has to be done again.
+
     """
     text = json.dumps(made_by, sort_keys=True)
     path = Path(folder) / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.pt"
@@ -47,8 +109,33 @@ def kept_unit(
         path.parent.mkdir(parents=True, exist_ok=True)
         checkpoint = path.with_suffix(".ckpt")
         result = compute(checkpoint)
+        if foreign := sorted(_not_plain(result)):
+            raise TypeError(
+                f"unit {name!r}: a result holds tensors, numbers and strings only, got "
+                f"{', '.join(foreign)}; convert them, by `float(x)` say, in what computes it. "
+                f"Its checkpoint, if there is one, is kept: {checkpoint}"
+            )
         partial = path.with_suffix(f".{os.getpid()}")
-        torch.save(result, partial)
-        partial.replace(path)
+        try:
+            torch.save(result, partial)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
         checkpoint.unlink(missing_ok=True)
     return torch.load(path, weights_only=True)
+
+
+def _not_plain(value: Any, place: str = "result") -> set[str]:
+    """Places and types of what `torch.load(weights_only=True)` would refuse."""
+    if type(value) in (int, float, bool, str, bytes, type(None)) or isinstance(
+        value, torch.Tensor
+    ):
+        return set()
+    if type(value) is dict:
+        inside = [(f"{place}[{key!r}]", entry) for key, entry in value.items()]
+        inside += [(f"key {key!r} of {place}", key) for key in value]
+    elif type(value) in (list, tuple):
+        inside = [(f"{place}[{i}]", entry) for i, entry in enumerate(value)]
+    else:
+        return {f"{type(value).__module__}.{type(value).__qualname__} at {place}"}
+    return set().union(*(_not_plain(entry, where) for where, entry in inside))

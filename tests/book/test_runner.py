@@ -127,16 +127,22 @@ def test_each_thing_that_a_notebook_depends_on_makes_it_stale(project, capsys):
     stamp = pair.stamp()
     for name, text in {
         "notebooks/01_tiny.py": SOURCE + "\n# %% [markdown]\n# More prose.\n",
-        "softmi/__init__.py": "ANSWER = 43\n",
-        "softmi/new.py": "",
+        "softmi/__init__.py": "from softmi.answers import ANSWER\n",
+        "softmi/answers.py": "ANSWER = 43\n",
         "results/01_tiny_run.json": "{}",
         "claims/01_tiny.yml": "[{id: a, notebook: 01_tiny, value: 1}]",
     }.items():
         (project / name).write_text(text)
         assert pair.stamp() != stamp, name
         stamp = pair.stamp()
-    for name in ("results/02_x.json", "softmi/notes.md", "README.md"):
-        (project / name).write_text("[]")
+    for name, text in {
+        "results/02_x.json": "[]",
+        "softmi/notes.md": "[]",
+        "README.md": "[]",
+        "softmi/unused.py": "ANSWER = 44\n",  # the notebook does not reach it
+        "softmi/answers.py": '"""A docstring."""\n\n# And a comment.\nANSWER = 43\n',
+    }.items():
+        (project / name).write_text(text)
         assert pair.stamp() == stamp, name
 
 

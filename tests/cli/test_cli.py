@@ -23,9 +23,11 @@ PAGE = (ROOT / "book" / "measure.md").read_text(encoding="utf-8")
 ESTIMATORS = importlib.util.find_spec("softmi.estimators") is not None
 
 
-def case(n: int = 300, classes: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def case(
+    n: int = 300, classes: int = 4, seed: int = 0, *, prior: list[float] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    y = rng.integers(classes, size=n)
+    y = rng.integers(classes, size=n) if prior is None else rng.choice(classes, n, p=prior)
     return rng.normal(size=(n, classes)) + 3 * np.eye(classes)[y], y
 
 
@@ -82,7 +84,7 @@ def test_json_holds_the_numbers_of_the_library(capsys):
 
 @pytest.mark.usefixtures("here")
 def test_options_reach_the_library(capsys):
-    logits, y = case()
+    logits, y = case(prior=PRIOR)
     options = ["--confidence", "0.5", "--delta", "0.2", "--prior-corrected"]
     report = asked(capsys, saved(logits=logits, y=y), *options, "--prior", "0.4,0.1,0.2,0.3")
     estimate = estimated(logits, y, prior=PRIOR, prior_corrected=True, confidence=0.5)
@@ -94,7 +96,7 @@ def test_options_reach_the_library(capsys):
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("source", ["list", "text", "npy", "npz", "option before npz"])
 def test_prior_from_an_option_a_file_or_the_npz(capsys, source):
-    logits, y = case()
+    logits, y = case(prior=PRIOR)
     arrays, options = {"logits": logits, "y": y}, []
     if "npz" in source:
         arrays["prior"] = np.full(4, 0.25) if "before" in source else np.array(PRIOR)

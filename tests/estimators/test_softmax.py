@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import scipy.optimize
 import scipy.sparse
+import scipy.stats
 import torch
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -22,33 +23,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import check_estimator
+from small_fits import LDA, TWO_GAUSSIANS, X, Y, light, two_gaussians
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-import softmi.estimators.softmax
-from softmi import GaussianClasses
+import softmi.estimators._cross_fit
 from softmi.estimators import SoftmaxMutualInformation
-from softmi.estimators._networks import Scaling
-from softmi.estimators._pool import deal, fit_stack, pool_weights, smoothed_log_prior, with_floor
 from softmi.information.certified import _label_slack
-
-LDA = LinearDiscriminantAnalysis()
-
-
-def light(**options) -> SoftmaxMutualInformation:
-    """Two folds, no extrapolation, one rigid classifier: a fit takes a twentieth of a second."""
-    options = {"folds": 2, "extrapolate": False, "classifiers": [LDA], "random_state": 0} | options
-    return SoftmaxMutualInformation(**options)
-
-
-def two_gaussians(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of equal probability and N(-1, 1) or N(1, 1) beside a column of noise, float64."""
-    rng = np.random.default_rng(seed)
-    y = rng.integers(2, size=n)
-    return rng.standard_normal((n, 2)) + np.c_[2.0 * y - 1, np.zeros(n)], y
-
-
-TWO_GAUSSIANS = GaussianClasses([[-1.0], [1.0]], [0.5, 0.5]).mutual_information().value
-X, Y = two_gaussians(120)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +38,7 @@ def spied():
     y = rng.choice(["a", "b", "c"], size=240, p=[0.5, 0.3, 0.2])
     x = rng.standard_normal((240, 3)) + 1.2 * (y == "b")[:, None] - 0.8 * (y == "c")[:, None]
     calls = []
-    original = softmi.estimators.softmax._fit_and_score
+    original = softmi.estimators._cross_fit.fit_and_score
 
     def spy(x, codes, train, held, classes, **options):
         result = original(x, codes, train, held, classes, **options)
@@ -66,12 +46,12 @@ def spied():
         return result
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(softmi.estimators.softmax, "_fit_and_score", spy)
+        patch.setattr(softmi.estimators._cross_fit, "fit_and_score", spy)
         fitted = SoftmaxMutualInformation(folds=3, random_state=1).fit(x, y)
     return fitted, calls, x, y
 
 
-# --- The contract of scikit-learn ---------------------------------------------------------------
+# --- The contract of scikit-learn -------------------------------------------------------------
 
 
 # Some checks construct with parameters of no sensible type: only `fit` may complain.
@@ -163,7 +143,7 @@ def test_a_bar_is_shown_on_request_only(capsys):
     assert "2/2" in capsys.readouterr().err
 
 
-# --- Determinism --------------------------------------------------------------------------------
+# --- Determinism ------------------------------------------------------------------------------
 
 
 def test_the_seed_decides_and_the_number_of_processes_does_not():
@@ -187,14 +167,15 @@ def test_the_seed_decides_and_the_number_of_processes_does_not():
 def test_extrapolation_leaves_the_cross_fitted_folds_as_they_are_drawn_first():
     # Same seed, same first fold: it is dealt before the halves.
     plain, more = light().fit(X, Y), light(extrapolate=True).fit(X, Y)
-    assert torch.equal(plain.mutual_information_._folds, more.mutual_information_._folds)
+    assert torch.equal(plain.mutual_information_.folds, more.mutual_information_.folds)
     assert plain.extrapolated_ is None
     assert plain.trustworthy_ is None
 
 
-# --- No sample is scored by what has seen it ----------------------------------------------------
+# --- No sample is scored by what has seen it --------------------------------------------------
 
 
+@pytest.mark.paper("chernozhukov2018", "cross-fitting")
 def test_training_and_scored_samples_are_disjoint_and_each_is_scored_once(spied):
     fitted, calls, _, _ = spied
     assert len(calls) == 3 * 3
@@ -209,7 +190,7 @@ def test_training_and_scored_samples_are_disjoint_and_each_is_scored_once(spied)
         np.testing.assert_array_equal(np.sort(np.r_[train, held]), everything)
         np.testing.assert_array_equal(np.sort(np.r_[first, second]), train)
         assert abs(len(first) - len(second)) <= 1
-        assert (fitted.mutual_information_._folds.numpy()[held] == k).all()
+        assert (fitted.mutual_information_.folds.numpy()[held] == k).all()
 
 
 def test_held_out_data_change_nothing_in_what_scores_them():
@@ -218,7 +199,7 @@ def test_held_out_data_change_nothing_in_what_scores_them():
     wild[held] = 1e6 * np.random.default_rng(1).standard_normal((40, 2))
     cases = [(X, Y), (X, np.r_[Y[:80], 1 - Y[80:]]), (wild, Y)]
     stacks = [
-        softmi.estimators.softmax._fit_and_score(
+        softmi.estimators._cross_fit.fit_and_score(
             x, y, train, held, 2, classifiers=None, seed=3, device="cpu"
         )[1]
         for x, y in cases
@@ -260,7 +241,7 @@ def test_memorising_earns_nothing():
     assert fitted.label_entropy_ > 0.68
 
 
-# --- Hostile input ------------------------------------------------------------------------------
+# --- Hostile input ----------------------------------------------------------------------------
 
 
 def with_entry(value: float) -> np.ndarray:
@@ -288,6 +269,13 @@ def with_entry(value: float) -> np.ndarray:
         (X, np.eye(2)[Y], ValueError, "should be a 1d array"),
         (X, np.where(Y, math.nan, 0.0), ValueError, "contains NaN"),
         (X, None, ValueError, "requires y"),
+        (X, Y.astype(object) + 0.5, ValueError, "Unknown label type: continuous"),
+        (X, np.where(np.arange(120) % 7, Y, None), ValueError, "y holds 18 missing labels, .* 0"),
+        (X, pd.Series(Y, dtype="Int64").mask(Y > 0), ValueError, r"y holds \d+ missing labels"),
+        (X, [*Y[:-1].tolist(), math.nan], ValueError, "1 missing labels, .* position 119"),
+        (X, [*Y[:-1].tolist(), "b"], ValueError, "mixes labels of several sorts, number, string"),
+        (X, np.ma.masked_equal(Y, 1), ValueError, r"y is a masked array that hides \d+ values"),
+        (np.ma.masked_less(X, 0), Y, ValueError, r"X is a masked array that hides \d+ values"),
         (pd.DataFrame({"a": ["u"] * 120}), Y, ValueError, "could not convert"),
     ],
 )
@@ -312,6 +300,12 @@ def test_says_what_is_wrong_with_the_data(x, y, error, message):
         ({"prior": [-0.5, 1.5]}, ValueError, "non-negative"),
         ({"prior": [math.nan, 1.0]}, ValueError, "finite"),
         ({"prior": 0.5}, ValueError, "shape"),
+        ({"prior": [0.9, 0.1]}, ValueError, r"labels contradict the prior: it says 0\.9, 0\.1"),
+        ({"prior": pd.Series({1: 0.5, 0: 0.5})}, ValueError, r"index \[1, 0\], .* \[0, 1\]"),
+        ({"prior_mismatch": "no"}, ValueError, '"raise" or "allow", got \'no\''),
+        ({"classes": [0, 2, 3]}, ValueError, r"labels that are not among classes: \[1\]"),
+        ({"classes": ["a", "b"]}, ValueError, r"labels that are not among classes: \[0, 1\]"),
+        ({"classes": [0, None, 1]}, ValueError, "classes holds 1 missing labels"),
         ({"classifiers": []}, ValueError, r"at least one scikit-learn classifier, got \[\]"),
         ({"classifiers": GaussianNB()}, ValueError, r"got GaussianNB\(\)"),
         ({"classifiers": "lda"}, ValueError, "got 'lda'"),
@@ -393,6 +387,10 @@ BASE = light(random_state=3).fit(X, Y)
         (X, np.where(Y, "b", "a")),
         (X, pd.Series(np.where(Y, "b", "a")).astype("category")),
         (X, np.where(Y, "b", "a").astype(object)),
+        (X, Y.astype(object)),
+        (X, pd.Series(Y, dtype="Int64")),
+        (X, torch.from_numpy(Y).to(torch.uint16)),
+        (X, np.ma.masked_array(Y, mask=False)),
         (np.asfortranarray(X), Y),
         (X[::-1][::-1], Y),
         (X * 2.0**100, Y),  # powers of two are exact
@@ -401,7 +399,8 @@ BASE = light(random_state=3).fit(X, Y)
         (X * 2.0**-900, Y),
     ],
     ids=["lists", "tensors", "tensors with gradient", "pandas", "float labels", "bool labels",
-         "strings", "categorical", "objects", "fortran", "strided", "2^100", "2^-100", "2^900",
+         "strings", "categorical", "objects", "integer objects", "nullable integers", "uint16",
+         "nothing masked", "fortran", "strided", "2^100", "2^-100", "2^900",
          "2^-900"],
 )  # fmt: skip
 def test_the_same_data_in_another_guise_give_the_same_bits(x, y):
@@ -458,7 +457,7 @@ def test_constant_features_tell_nothing(x):
     assert abs(found.mutual_information_.value) < 1 / 120
 
 
-# --- Truths -------------------------------------------------------------------------------------
+# --- Truths -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -523,7 +522,45 @@ def test_a_known_prior_replaces_the_label_frequencies():
     assert estimated.label_entropy_ < known.label_entropy_
 
 
-# --- Identities ---------------------------------------------------------------------------------
+@pytest.mark.usefixtures("no_shape_checks")
+def test_a_label_that_was_not_drawn_counts_when_it_is_named():
+    plain, more = light().fit(X, Y), light(classes=[2, 0, 1, 7]).fit(X, Y)
+    assert more.classes_.tolist() == [0, 1, 2, 7]
+    assert more.predict_proba(X).shape == (120, 4)
+    assert set(more.predict(X).tolist()) == {0, 1}
+    assert more.label_entropy_ == pytest.approx(plain.label_entropy_, abs=1e-15)
+    assert more.class_contributions_[2:].tolist() == [0, 0]
+    # Unseen labels take half a sample each of the classifier, and log M of the certificate.
+    assert more.mutual_information_.value == pytest.approx(
+        plain.mutual_information_.value, abs=4 / 120
+    )
+    assert more.certified_lower_bound() < plain.certified_lower_bound()
+    assert np.isfinite(more.pointwise_mutual_information(X[:2], [7, 0])[1])
+    words = light(classes=["a", "b", "c"], prior=pd.Series({"a": 0.5, "b": 0.5, "c": 0.0}))
+    assert words.fit(X, np.where(Y, "b", "a")).label_entropy_ == pytest.approx(math.log(2))
+
+
+def test_a_prior_of_zero_is_refused_for_labels_that_occur_only():
+    light(classes=range(3), prior=[0.5, 0.5, 0.0]).fit(X, Y)
+    with pytest.raises(ValueError, match="prior is zero for labels that occur"):
+        light(classes=range(3), prior=[0.5, 0.0, 0.5]).fit(X, Y)
+
+
+def test_a_contradicted_prior_allowed_by_name_is_marked_and_not_certified():
+    x = X + 40 * (Y[:, None] - 0.5)  # nearly all there is to know
+    fitted = light(prior=[0.95, 0.05], prior_mismatch="allow", extrapolate=True).fit(x, Y)
+    estimate, cap = fitted.mutual_information_, scipy.stats.entropy([0.95, 0.05])
+    assert estimate.prior.status == "mismatched"
+    assert fitted.label_entropy_ == pytest.approx(cap)
+    assert fitted.pointwise_.mean() > math.log(2)
+    assert estimate.value == estimate.label_entropy
+    assert max(estimate.high, fitted.extrapolated_.high) <= fitted.label_entropy_
+    assert fitted.extrapolated_.value <= fitted.label_entropy_
+    with pytest.raises(ValueError, match="labels contradict the prior"):
+        fitted.certified_lower_bound()
+
+
+# --- Identities -------------------------------------------------------------------------------
 
 
 def test_contributions_and_pointwise_values_add_up(spied):
@@ -609,10 +646,11 @@ def test_bits_are_nats_over_log_2(spied):
     assert float(bits) == bits.value
 
 
+@pytest.mark.paper("guo2017", "expected calibration error")
 def test_calibration_equals_torchmetrics_and_the_log_loss_by_hand(spied):
     fitted, _, x, y = spied
     codes = np.searchsorted(fitted.classes_, y)
-    folds = fitted.mutual_information_._folds.numpy()
+    folds = fitted.mutual_information_.folds.numpy()
     before, after = np.empty((240, 3)), np.empty((240, 3))
     for k, stack in enumerate(fitted.stacks_):
         members = len(stack.weights)
@@ -640,31 +678,35 @@ def bernstein(values: np.ndarray, spread: float, delta: float) -> float:
     return math.sqrt(2 * values.var(ddof=1) * term / n) + 7 * spread * term / (3 * (n - 1))
 
 
+@pytest.mark.parametrize("labels", [2, 3], ids=["all seen", "a third label can occur"])
 @pytest.mark.parametrize("known", [False, True], ids=["estimated prior", "known prior"])
-def test_certified_bound_is_the_best_of_the_folds_at_a_share_of_delta(known):
+def test_certified_bound_is_the_best_of_the_folds_at_a_share_of_delta(known, labels):
     x, y = two_gaussians(600, seed=4)
-    fitted = light(folds=3, prior=[0.5, 0.5] if known else None).fit(x, y)
-    folds = fitted.mutual_information_._folds.numpy()
+    given = [0.5, 0.5] if labels == 2 else [0.495, 0.495, 0.01]
+    options = {"prior": given if known else None, "classes": None if labels == 2 else range(3)}
+    fitted = light(folds=3, **options).fit(x, y)
+    folds = fitted.mutual_information_.folds.numpy()
     n, delta, epsilon = 600, 0.1, 1e-3
-    prior = np.full(2, 0.5) if known else np.bincount(y) / n
-    limit = math.log(2 / epsilon)
+    prior = np.array(given) if known else np.bincount(y, minlength=labels) / n
+    limit = math.log(labels / epsilon)
     each = delta / 3 if known else delta / 6
     most = []
     for k, stack in enumerate(fitted.stacks_):
         mine = folds == k
         q = np.exp(stack.log_probabilities(x[mine]))[np.arange(mine.sum()), y[mine]]
-        loss = -np.log((1 - epsilon) * q + epsilon / 2)
-        ratio = prior / (np.bincount(y[mine]) / mine.sum())
+        loss = -np.log((1 - epsilon) * q + epsilon / labels)
+        frequencies = np.bincount(y[mine], minlength=labels) / mine.sum()
+        ratio = prior[:2] / frequencies[:2]
         caps = []
         for cap in ratio:  # the cap that costs least, given the labels
-            rest = np.maximum(prior - cap * prior / ratio, 0).sum()
+            rest = np.maximum(prior - cap * frequencies, 0).sum()
             caps.append((rest + 7 * cap * math.log(2 / each) / (3 * (mine.sum() - 1)), cap, rest))
         _, cap, rest = min(caps)
         weighted = np.minimum(ratio, cap)[y[mine]] * loss
         most.append(weighted.mean() + rest * limit + bernstein(weighted, cap * limit, each))
-    expected = -(prior * np.log(prior)).sum() - min(most)
+    expected = scipy.stats.entropy(prior) - min(most)
     if not known:
-        expected -= _label_slack(2, n, delta / 2)
+        expected -= _label_slack(labels, n, delta / 2)
     assert fitted.certified_lower_bound(delta) == pytest.approx(expected, abs=1e-10)
 
 
@@ -687,7 +729,7 @@ def test_one_classifier_of_the_user_is_scikit_learns_cross_validation_calibrated
     # Within 1.5 scales of the median, where the smooth clip is linear to 3e-4.
     x = rng.uniform(-1, 1, (300, 4)) + 0.3 * y[:, None]
     fitted = light(classifiers=[GaussianNB()], folds=4).fit(x, y)
-    folds = fitted.mutual_information_._folds.numpy()
+    folds = fitted.mutual_information_.folds.numpy()
     log_q = cross_val_predict(
         GaussianNB(), x, y, cv=PredefinedSplit(folds), method="predict_log_proba"
     )
@@ -704,126 +746,7 @@ def test_one_classifier_of_the_user_is_scikit_learns_cross_validation_calibrated
     assert fitted.mutual_information_.value > 0.1
 
 
-# --- The stack ----------------------------------------------------------------------------------
-
-
-def members_for_a_pool(seed: int, n: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An over-confident good member, a weak one, and one that is worse than none."""
-    rng = np.random.default_rng(seed)
-    y = rng.integers(3, size=n)
-    truth = np.eye(3)[y]
-    pmi = np.stack([
-        3 * (truth + 0.7 * rng.standard_normal((n, 3))),
-        0.5 * truth + 0.5 * rng.standard_normal((n, 3)),
-        -truth + 0.3 * rng.standard_normal((n, 3)),
-    ])  # fmt: skip
-    return pmi, y, smoothed_log_prior(y, 3)
-
-
-def pool_objective(w, pmi, y, log_prior) -> float:
-    """Total log-loss and the pull to equal weights, per sample."""
-    log_q = log_softmax(log_prior + np.tensordot(w, pmi, 1), axis=1)
-    pull = 2 * ((np.asarray(w) - 1 / len(w)) ** 2).sum()
-    return (pull - log_q[np.arange(len(y)), y].sum()) / len(y)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_pool_weights_solve_their_convex_problem(seed):
-    case = members_for_a_pool(seed)
-    found = pool_weights(*case)
-    best = scipy.optimize.minimize(
-        pool_objective, np.full(3, 0.5), args=case, method="SLSQP", bounds=[(0, None)] * 3,
-        options={"ftol": 1e-13, "maxiter": 500},
-    )  # fmt: skip
-    assert pool_objective(found, *case) <= best.fun + 1e-7
-    # Curvature is 1e-2 at the least (the pull): 1e-7 in value is 5e-3 in weight.
-    np.testing.assert_allclose(found, best.x, rtol=0, atol=5e-3)
-    assert found[2] == 0
-    assert (found >= 0).all()
-
-
-def test_one_member_is_temperature_scaling():
-    pmi, y, log_prior = members_for_a_pool(7)
-    (found,) = pool_weights(pmi[:1], y, log_prior)
-    grid = np.linspace(0, 2, 4001)
-    losses = [pool_objective([w], pmi[:1], y, log_prior) for w in grid]
-    # The grid's step is 5e-4; the solver stops at a gradient of 1e-5 where the curvature is > 0.1.
-    assert found == pytest.approx(grid[int(np.argmin(losses))], abs=1e-3)
-    assert 0.05 < found < 0.95  # over-confident: cooled
-
-
-def test_members_that_know_nothing_keep_equal_weights():
-    _, y, log_prior = members_for_a_pool(1)
-    np.testing.assert_array_equal(pool_weights(np.zeros((4, 400, 3)), y, log_prior), 0.25)
-
-
-@pytest.mark.parametrize("folds", [2, 3, 5, 17])
-@pytest.mark.parametrize("seed", range(3))
-def test_folds_are_of_equal_size_and_stratified(folds, seed):
-    rng = np.random.default_rng(seed)
-    y = rng.choice(6, size=203, p=[0.5, 0.3, 0.1, 0.05, 0.03, 0.02])
-    fold = deal(y, folds, rng)
-    assert sorted(np.unique(fold)) == list(range(folds))
-    counts = np.array([np.bincount(fold[y == k], minlength=folds) for k in np.unique(y)])
-    assert (np.ptp(counts, axis=1) <= 1).all()
-    assert np.ptp(counts.sum(0)) <= 1
-    # Which samples of a class go where is drawn anew each time.
-    assert (deal(y, folds, rng) != fold).any()
-
-
-def test_the_floor_keeps_a_distribution_and_makes_nothing_impossible():
-    log_prior = np.log([0.7, 0.2, 0.1])
-    with np.errstate(divide="ignore"):
-        log_q = np.log([[1.0, 0.0, 0.0], [0.2, 0.3, 0.5], [0.7, 0.2, 0.1]])
-    found = np.exp(with_floor(log_q, log_prior, 98))
-    np.testing.assert_allclose(found.sum(1), 1, rtol=0, atol=1e-15)
-    by_hand = 0.99 * np.exp(log_q) + 0.01 * np.exp(log_prior)
-    np.testing.assert_allclose(found, by_hand, rtol=1e-13)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("scale", [1.0, 1e30, 1e-30])
-def test_scaling_is_monotone_and_bounded(dtype, scale):
-    rng = np.random.default_rng(0)
-    x = (scale * rng.standard_cauchy((500, 2))).astype(dtype)
-    z = Scaling.of(x)(x)
-    assert z.dtype == np.float32
-    assert np.abs(z).max() <= 8 * (1 + 1e-6)
-    for column in range(2):
-        order = np.argsort(x[:, column])
-        # The fourth root is rounded, by a few units in the last place of 8.
-        assert (np.diff(z[order, column]) > -4e-6).all()
-        middle = np.abs(z[order, column]) < 3
-        assert (np.diff(z[order, column][middle]) > 0).all()
-
-
-def test_scaling_standardises_a_gaussian_whatever_a_few_wild_values():
-    rng = np.random.default_rng(1)
-    x = 5 + 3 * rng.standard_normal((4_000, 1))
-    x[:5] = 1e15
-    z = Scaling.of(x)(x)[5:]
-    # Median and quartiles of 4000 samples have standard errors of 0.02.
-    assert abs(np.median(z)) < 0.06
-    assert abs(z.std() - 1) < 0.06
-    beyond = Scaling.of(x)(np.array([[1e300], [-1e300], [5.0]]))
-    np.testing.assert_allclose(beyond[:, 0], [8, -8, 0], rtol=0, atol=0.06)
-
-
-def test_new_data_of_lower_precision_are_scaled_alike():
-    x = np.random.default_rng(2).standard_normal((200, 2)) * [1e-60, 1e60]
-    scaling = Scaling.of(x)
-    found = scaling(np.zeros((3, 2), dtype=np.float32))
-    np.testing.assert_array_equal(found, scaling(np.zeros((3, 2))))
-    assert np.isfinite(found).all()
-
-
-def test_too_few_samples_to_learn_from_leave_the_frequencies():
-    stack = fit_stack(X, Y, np.arange(9), 2, classifiers=None, seed=0, device="cpu")
-    expected = (np.bincount(Y[:9], minlength=2) + 0.5) / 10
-    np.testing.assert_allclose(np.exp(stack.log_probabilities(X)), expected[None].repeat(120, 0))
-
-
-# --- Memory -------------------------------------------------------------------------------------
+# --- Memory -----------------------------------------------------------------------------------
 
 
 def test_memory_stays_below_four_times_the_data():

@@ -15,6 +15,7 @@ from softmi import LDAMLoss, NormalisedLinear, balanced_class_weights, ldam_loss
 # --- LDAM -------------------------------------------------------------------------------------
 
 
+@pytest.mark.paper("cao2019", "LDAM loss")
 def test_ldam_by_hand():
     """Counts 16 and 1: margins 0.5 / 16^(1/4) = 0.25 and 0.5. With scale 2 and f = (0.5, 0)
     label 0 has scores (0.5, 0), label 1 (1, -1).
@@ -38,6 +39,7 @@ def test_ldam_without_margins_is_pytorchs_weighted_cross_entropy_of_scaled_logit
     torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-15)
 
 
+@pytest.mark.paper("cao2019", "LDAM loss")
 def test_ldam_is_the_authors_recipe():
     """Their code: margins n^(-1/4) scaled to a maximum, taken off where a one-hot mask says."""
     logits, targets, counts = case(25)
@@ -77,6 +79,7 @@ def test_a_class_without_samples_stays_among_the_rivals_but_is_no_target():
 # --- Deferred re-weighting --------------------------------------------------------------------
 
 
+@pytest.mark.paper("cao2019", "deferred re-weighting")
 def test_class_weights_stay_out_until_their_epoch():
     logits, targets, counts = case(27)
     weights = balanced_class_weights(counts, beta=0.9999)
@@ -122,6 +125,7 @@ def test_a_resumed_run_re_weights_as_one_that_was_not_interrupted(tmp_path):
 # --- The normalised head ----------------------------------------------------------------------
 
 
+@pytest.mark.paper("cao2019", "normalised last layer")
 def test_normalised_head_gives_cosines_whatever_the_lengths():
     head = NormalisedLinear(6, 4).double()
     z = torch.randn(3, 6, dtype=torch.float64)

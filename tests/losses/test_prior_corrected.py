@@ -28,12 +28,14 @@ half_types = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], i
 # --- pc_softmax: a density ratio --------------------------------------------------------------
 
 
+@pytest.mark.paper("qin2019", "PC-softmax")
 def test_pc_softmax_by_hand():
     """f = (log 3, 0), prior (3/4, 1/4): the sum is 9/4 + 1/4 = 5/2, the ratios 6/5 and 2/5."""
     s = pc_softmax(torch.tensor([[math.log(3), 0.0]], dtype=torch.float64), [0.75, 0.25])
     torch.testing.assert_close(s, torch.tensor([[1.2, 0.4]], dtype=torch.float64))
 
 
+@pytest.mark.paper("qin2019", "PC-softmax")
 @pytest.mark.parametrize(
     ("scale", "offset"), [(1, 0), (30, 0), (1, 1e4), (1e4, 0)], ids=["1", "30", "1+1e4", "1e4"]
 )
@@ -48,6 +50,7 @@ def test_pc_log_softmax_agrees_with_fifty_digits_to_1e12(scale, offset, tau):
             assert relative_error(value, exact, floor) < 1e-12
 
 
+@pytest.mark.paper("qin2019", "PC-softmax")
 def test_ratios_averaged_over_the_prior_are_one_and_lie_between_zero_and_its_inverse():
     logits, _, counts = case(2)
     prior = counts / counts.sum()
@@ -137,6 +140,7 @@ def test_a_large_common_offset_costs_the_loss_no_more_than_its_own_rounding():
     torch.testing.assert_close(far, near, rtol=0, atol=2 * 2.0**-40 + 64 * EPS)
 
 
+@pytest.mark.paper("qin2019", "PC-softmax")
 def test_loss_is_minus_the_log_ratio_of_the_target():
     logits, targets, counts = case(13)
     prior = counts / counts.sum()
@@ -145,6 +149,7 @@ def test_loss_is_minus_the_log_ratio_of_the_target():
     torch.testing.assert_close(loss, -log_s, rtol=0, atol=64 * EPS)
 
 
+@pytest.mark.paper("menon2021", "logit-adjusted cross-entropy")
 def test_loss_differs_from_the_logit_adjusted_one_by_the_log_prior_of_the_target():
     logits, targets, counts = case(14)
     log_prior = (counts / counts.sum()).log()
@@ -235,6 +240,7 @@ def test_loss_of_half_precision_is_computed_in_float32_and_its_gradient_is_half(
 # --- pc_cross_entropy: gradients --------------------------------------------------------------
 
 
+@pytest.mark.paper("ren2020", "balanced softmax")
 @pytest.mark.parametrize("seed", range(3))
 def test_gradient_is_that_of_balanced_softmax_as_ren_et_al_write_it(seed):
     """-log( n_y e^f_y / sum_k n_k e^f_k ), with samples per class n_k."""
@@ -248,6 +254,7 @@ def test_gradient_is_that_of_balanced_softmax_as_ren_et_al_write_it(seed):
     torch.testing.assert_close(ours, gradient(balanced_softmax, logits), rtol=0, atol=1e-12)
 
 
+@pytest.mark.paper("menon2021", "logit-adjusted cross-entropy")
 @pytest.mark.parametrize("tau", [0.0, 0.5, 1.0, 2.0])
 def test_gradient_is_that_of_the_logit_adjusted_loss_as_menon_et_al_write_it(tau):
     """log( 1 + sum_{k != y} (pi_k / pi_y)^tau e^(f_k - f_y) )."""
@@ -355,6 +362,8 @@ def test_the_three_names_have_one_gradient(smoothing, soft):
     torch.testing.assert_close(bs, theirs, rtol=0, atol=1e-12)
 
 
+@pytest.mark.paper("ren2020", "balanced softmax")
+@pytest.mark.paper("menon2021", "logit-adjusted cross-entropy")
 @pytest.mark.parametrize("tau", [0.5, 1.0])
 def test_their_values_differ_by_the_log_prior_of_the_target(tau):
     logits, targets, counts = case(2)

@@ -21,6 +21,9 @@ from softmi import (
 # --- adjust_logits ----------------------------------------------------------------------------
 
 
+@pytest.mark.paper("saerens2002", "prior adjustment")
+@pytest.mark.paper("menon2021", "post-hoc logit adjustment")
+@pytest.mark.paper("hong2021", "post-compensated softmax")
 def test_adjusting_recovers_the_bayes_posterior_under_another_prior():
     joint = DiscreteJoint([[0.30, 0.05, 0.02], [0.08, 0.20, 0.05], [0.10, 0.02, 0.18]])
     other = torch.tensor([0.1, 0.6, 0.3], dtype=torch.float64)

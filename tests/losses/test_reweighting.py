@@ -20,6 +20,7 @@ def test_inverse_frequencies_have_mean_one_over_the_classes_that_occur():
     torch.testing.assert_close(balanced_class_weights([3000, 1000, 0]), weights)
 
 
+@pytest.mark.paper("cui2019", "class-balanced weights")
 @pytest.mark.parametrize("beta", [0.0, 0.9, 0.9999, 1 - 1e-12])
 def test_class_balanced_weights_agree_with_fifty_digits(beta):
     counts = [5000, 100, 1, 0]
@@ -71,6 +72,7 @@ def test_without_focus_it_is_pytorchs_weighted_cross_entropy(reduction):
     torch.testing.assert_close(found, expected, rtol=1e-13, atol=0)
 
 
+@pytest.mark.paper("lin2017", "focal loss")
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
 def test_of_two_classes_it_is_torchvisions_of_the_logit_difference(gamma):
     logits, targets, _ = case(21, classes=2)
@@ -82,6 +84,7 @@ def test_of_two_classes_it_is_torchvisions_of_the_logit_difference(gamma):
     torch.testing.assert_close(found, theirs, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.paper("lin2017", "focal loss")
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 5.0])
 def test_focal_loss_agrees_with_fifty_digits(gamma):
     logits, targets, _ = case(22)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from softmi.datasets._packs import content_sha256
+from softmi.datasets import content_sha256
 from softmi.datasets.cifar import cifar10, cifar10_long_tailed
 from softmi.evidence.results import project_root, provenance
 from softmi.experiments.long_tails import RECIPES, train_network

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
-from softmi.datasets._files import data_root, sha256
+from softmi.datasets import data_root, sha256
 
 
 @dataclass(frozen=True)

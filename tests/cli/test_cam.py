@@ -9,6 +9,7 @@ import re
 import shlex
 import socket
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -16,12 +17,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn
 from torchvision import models
 
 from softmi.cli import _cam_figure, main
-from softmi.cli._cam_figure import AGAINST, BOX, FOR, PAPER, cam_figure, drawable, panel_size
+from softmi.cli._cam_figure import AGAINST, BOX, FOR, cam_figure, png
 from softmi.maps import ActivationMaps, boxes_from_score_maps
 from softmi.models import GAPNet
 from tools.notebooks import ROOT
@@ -69,7 +72,7 @@ def here(tmp_path, monkeypatch, model) -> Path:
         raise AssertionError("the command asked for a network")
 
     monkeypatch.setattr(socket, "socket", refuse)
-    monkeypatch.setattr(_cam_figure, "SIDE", 120)  # most of the time goes into the large picture
+    monkeypatch.setattr(_cam_figure, "DPI", 40)  # most of the time goes into the large picture
     monkeypatch.chdir(tmp_path)
     Image.fromarray(pixels()).save("photo.png")
     torch.save(model.state_dict(), "weights.pt")
@@ -345,10 +348,23 @@ def test_images_of_any_mode_are_seen_as_rgb_and_upright(capsys, mode):
 # --- The picture ------------------------------------------------------------------------------
 
 
-def frame(page: np.ndarray, left: int, right: int) -> tuple[int, int, int, int]:
+Corners = tuple[int, int, int, int]
+
+
+def drawn(figure: Figure) -> np.ndarray:
+    return np.array(Image.open(io.BytesIO(png(figure))).convert("RGB"))
+
+
+def frame(page: np.ndarray, left: int, right: int) -> Corners:
     """Ends of what has the colour of the box between two columns."""
     ys, xs = np.nonzero((page[:, left:right] == BOX).all(2))
     return xs.min() + left, ys.min(), xs.max() + left, ys.max()
+
+
+def on_page(panel: Axes, x: float, y: float) -> np.ndarray:
+    """Pixel of the page where a place of the image is, counted from its upper left corner."""
+    across, up = panel.transData.transform((x - 0.5, y - 0.5))
+    return np.array([across, panel.figure.bbox.height - up])
 
 
 @pytest.mark.parametrize("size", [(240, 120), (90, 270), (1000, 1000)], ids=str)
@@ -356,58 +372,117 @@ def test_box_is_drawn_where_it_is_on_image_and_map(size):
     width, height = size
     image = Image.new("RGB", size, (250, 250, 250))
     box = [width // 4, height // 3, width // 2, 2 * height // 3]
-    page = np.array(cam_figure(image, torch.rand(7, 7), box, "title", [("+1.00", "nats")]))
-    wide, high = panel_size(size)
-    assert max(wide, high) == 480
-    top = 20 + 2 * 20 + 17  # margin, title, names of panels
-    for left in (20, 20 + wide + 20):
-        x0, y0, x1, y1 = frame(page, left - 3, left + wide + 3)
-        # Three pixels wide: one beyond the corner.
-        expected = (left + wide / 4 - 1, top + high / 3 - 1, left + wide / 2, top + 2 * high / 3)
-        np.testing.assert_allclose((x0, y0, x1, y1), expected, atol=1)
-        middle = page[(y0 + y1) // 2, x0 : x0 + 3]
-        assert (middle == BOX).all()  # a line, not a filled square
-        assert not (page[(y0 + y1) // 2, x0 + 6 : x1 - 5] == BOX).all(1).any()
+    figure = cam_figure(image, torch.rand(7, 7), box, "title", [("+1.00", "nats")])
+    page = drawn(figure)
+    assert np.abs(page.shape[1] - figure.bbox.width) < 1
+    for panel in figure.axes[:2]:
+        left, top = on_page(panel, 0, 0)
+        right, bottom = on_page(panel, width, height)
+        x0, y0, x1, y1 = frame(page, int(left) - 3, int(right) + 3)
+        corners = *on_page(panel, *box[:2]), *on_page(panel, *box[2:])
+        # Three pixels wide, its middle on the edge.
+        expected = np.add(corners, (-1.5, -1.5, 0.5, 0.5))
+        np.testing.assert_allclose((x0, y0, x1, y1), expected, atol=1.1)
+        assert (x0 - left) / (right - left) == pytest.approx(1 / 4, abs=0.02)
+        assert (y1 - top) / (bottom - top) == pytest.approx(2 / 3, abs=0.02)
+        middle = page[(y0 + y1) // 2]
+        assert (middle[x0 : x0 + 3] == BOX).all()  # a line, not a filled square
+        assert not (middle[x0 + 6 : x1 - 5] == BOX).all(1).any()
 
 
 def test_colours_tell_for_from_against_and_leave_zero_as_it_is():
     nats = torch.zeros(9, 9)
     nats[1, 1], nats[7, 7] = 2.0, -2.0
-    page = np.array(
-        cam_figure(Image.new("RGB", (90, 90), (90, 90, 90)), nats, [0] * 4, "t", [("1", "nats")])
-    ).astype(int)
-    left, top = 20 + 480 + 20, 20 + 2 * 20 + 17
-    cell = 480 / 9
-    places = {k: page[top + round((k + 0.5) * cell), left + round((k + 0.5) * cell)]
-              for k in (1, 4, 7)}  # fmt: skip
+    figure = cam_figure(Image.new("RGB", (90, 90), (90, 90, 90)), nats, [0] * 4, "t", [("1", "n")])
+    page = drawn(figure).astype(int)
+    places = {}
+    for k in (1, 4, 7):
+        x, y = on_page(figure.axes[1], 10 * (k + 0.5), 10 * (k + 0.5))
+        places[k] = page[int(y), int(x)]
     under = 0.5 * 90 + 0.5 * 255
     np.testing.assert_allclose(places[4], under, atol=1)
     for k, colour in ((1, FOR), (7, AGAINST)):
         np.testing.assert_allclose(places[k], 0.15 * under + 0.85 * np.array(colour), atol=12)
-    assert (page[0] == PAPER).all()
+    assert (page[0] == 255).all()
     assert not (page == BOX).all(2).any()  # an empty box is not drawn
+    scale = figure.axes[2]
+    assert scale.get_ylim() == (-2, 2)
+    assert scale.get_ylabel() == "nats a cell"
 
 
 def test_an_even_map_and_an_extreme_image_are_drawn():
     for size in ((1, 1), (2000, 1), (3, 900)):
         figure = cam_figure(Image.new("RGB", size), torch.zeros(2, 2), [0] * 4, "t", [("1", "n")])
-        assert max(figure.size) < 1400
+        assert max(drawn(figure).shape) < 1400
 
 
-def test_letters_that_the_font_lacks_are_replaced():
-    assert drawable("Éland − 5 日本") == "Eland - 5 ??"
-    long = cam_figure(Image.new("RGB", (9, 9)), torch.ones(1, 1), [0] * 4, "x" * 300, [("1", "n")])
-    assert long.width < 1400
+def test_letters_that_the_font_lacks_and_formulas_are_drawn_as_they_are():
+    image, title = Image.new("RGB", (9, 9)), "$\\frac Éland − 5 日本 \x1b $" + 300 * "x"
+    figure = cam_figure(image, torch.ones(1, 1), [0] * 4, title, [("1", "$n_$")])
+    assert drawn(figure).shape[1] < 1400
+    assert figure.get_suptitle() == title
 
 
 @pytest.mark.usefixtures("here")
 def test_picture_shows_the_box_of_the_numbers(capsys, monkeypatch):
-    monkeypatch.setattr(_cam_figure, "SIDE", 480)
+    figures = []
+
+    def kept(*arguments):
+        figures.append(cam_figure(*arguments))
+        return figures[0]
+
+    monkeypatch.setattr(_cam_figure, "cam_figure", kept)
+    monkeypatch.setattr(_cam_figure, "DPI", 100)
     report = asked(capsys, "--class", "1", "--threshold", "0.6", "--output", "out.png")
-    page = np.array(Image.open("out.png"))
-    x0, y0, x1, y1 = (4 * edge for edge in report["box"])  # 120 pixels to 480
-    found = np.subtract(frame(page, 17, 503), (20, 77, 20, 77))
-    np.testing.assert_allclose(found, (x0 - 1, y0 - 1, x1, y1), atol=1)
+    page, (figure,) = np.array(Image.open("out.png").convert("RGB")), figures
+    for panel in figure.axes[:2]:
+        left, right = on_page(panel, 0, 0)[0], on_page(panel, 120, 60)[0]
+        corners = *on_page(panel, *report["box"][:2]), *on_page(panel, *report["box"][2:])
+        found = frame(page, int(left) - 3, int(right) + 3)
+        np.testing.assert_allclose(found, np.add(corners, (-1.5, -1.5, 0.5, 0.5)), atol=1.1)
+    account = figure.get_supxlabel()
+    for key in ("inside", "outside", "bias", "sum"):
+        assert f"{report[key]:+.2f}  nats " in account.replace("-0.00", "+0.00")
+
+
+def test_without_matplotlib_the_command_says_what_to_install(capsys, here, monkeypatch):
+    for name in [m for m in sys.modules if m.startswith(("softmi.cli._cam", "matplotlib."))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    before = sorted(here.iterdir())
+    assert main(COMMAND) == 1
+    said = 'softmi: the picture needs matplotlib: pip install "softmi[figures]"\n'
+    assert capsys.readouterr() == ("", said)
+    assert sorted(here.iterdir()) == before
+
+
+@pytest.mark.usefixtures("here")
+def test_names_cannot_steer_the_terminal(capsys):
+    names = ["\x1b[31mred\x1b[0m", "bell\a", "\u202eback", "Éland", "crane"]
+    Path("names.txt").write_text("\n".join(names), encoding="utf-8")
+    for k in range(3):
+        report = asked(capsys, "--names", "names.txt", "--class", str(k))
+        assert report["name"] == names[k]  # JSON has escapes of its own
+        assert main([*COMMAND, "--names", "names.txt", "--class", str(k)]) == 0
+        out = capsys.readouterr().out
+        assert all(c.isprintable() or c == "\n" for c in out)
+        assert {0: r"\x1b[31mred\x1b[0m", 1: r"bell\x07", 2: r"\u202eback"}[k] in out
+        assert "Éland" in out
+    assert main([*COMMAND, "--names", "names.txt", "--class", "\x1b[31mrad\x1b[0m"]) == 1
+    err = capsys.readouterr().err
+    assert r"near it: \x1b[31mred\x1b[0m" in err
+    assert err.rstrip("\n").isprintable()
+
+
+def test_an_interrupted_command_says_so_and_leaves_no_picture(capsys, here, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    before = sorted(here.iterdir())
+    monkeypatch.setattr(torch, "load", interrupted)
+    assert main(COMMAND) == 130
+    assert capsys.readouterr() == ("", "softmi: interrupted\n")
+    assert sorted(here.iterdir()) == before
 
 
 def test_nothing_but_the_picture_is_written(capsys, here):
@@ -518,6 +593,7 @@ def say(name: str, text: str | bytes) -> "callable":
         (change(features__0__weight=None), "", "missing: features.0.weight$"),
         (change(more=torch.zeros(2)), "", "unexpected: more$"),
         (change(head__bias=torch.zeros(2)), "", r"other shapes: head.bias \(2,\) for \(5,\)$"),
+        (change(head__bias=torch.zeros(5, dtype=torch.cfloat)), "", "complex: head.bias$"),
         (change(head__weight=torch.zeros(1, 1).expand(10**13, 64)), "", "cannot be built: "),
         (change(head__weight=torch.full((5, 64), np.nan)), "", "logits .*finite"),
         (other("squeezenet1_0"), "", r"--model names the network.*missing.*and \d+ more; unexp"),
@@ -648,7 +724,10 @@ def test_picture_of_the_page_is_one_of_the_command_and_small():
     path = ROOT / "book" / "_static" / "localise.png"
     page = np.array(Image.open(path).convert("RGB"))
     assert path.stat().st_size < 200_000
-    for left in (20, 20 + 480 + 20):
-        x0, y0, x1, y1 = frame(page, left - 3, left + 483)
-        assert left - 1 <= x0 < x1 <= left + 480
-        assert 76 <= y0 < y1 <= 77 + 480
+    assert page.shape[1] == 1100
+    frames = [frame(page, left, left + 480) for left in (0, 485)]
+    for x0, y0, x1, y1 in frames:
+        assert x0 < x1
+        assert y0 < y1
+    left, right = frames  # the same box, once on the image and once on the map
+    assert (left[1], left[3], left[2] - left[0]) == (right[1], right[3], right[2] - right[0])

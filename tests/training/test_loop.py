@@ -8,16 +8,15 @@ import sys
 import numpy as np
 import pytest
 import torch
+from processes import two_processes
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import TensorDataset
 
 from softmi import GaussianClasses, PCSoftmaxLoss, fit
 from softmi.evidence.units import kept_unit
 from softmi.models import MLP, GAPNet
 from softmi.training import (
-    CropsAndFlips,
     TensorBatches,
-    loader,
     predict_logits,
     seed_everything,
     warm_up_and_drops,
@@ -69,9 +68,6 @@ def global_generator():
     """`fit` seeds the global generator: put it back."""
     with torch.random.fork_rng():
         yield
-
-
-# --- Determinism ------------------------------------------------------------------------------
 
 
 def test_the_same_seed_gives_the_same_weights_to_the_bit():
@@ -129,9 +125,6 @@ def test_seed_everything_fixes_initial_weights_and_numpy():
         draws.append((MLP(2, 3), np.random.rand(), torch.rand(1)))  # noqa: NPY002
     assert same_weights(draws[0][0], draws[1][0])
     assert draws[0][1:] == draws[1][1:]
-
-
-# --- Learning ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["TensorBatches", "TensorDataset"])
@@ -199,9 +192,6 @@ def test_bfloat16_mixed_precision_stays_close_to_float32():
     assert mixed.losses != exact.losses
 
 
-# --- Checkpoints ------------------------------------------------------------------------------
-
-
 class Stop(Exception):
     pass
 
@@ -251,7 +241,98 @@ def test_more_epochs_continue_a_finished_run(tmp_path):
     assert history.losses == expected.losses
 
 
-# --- Hostile input ----------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 1}, r"run\.ckpt is of a run with seed=0, got 1"),
+        ({"batch_size": 8}, r"run\.ckpt is of a run with batch_size=16, got 8"),
+        ({"epochs": 1}, r"run\.ckpt is of a run of 2 epochs, got epochs=1"),
+        ({"model": MLP(2, 3, hidden=8)}, r"run\.ckpt cannot be resumed from: .*size mismatch"),
+    ],
+    ids=["seed", "batch size", "fewer epochs", "network"],
+)
+def test_the_checkpoint_of_another_run_is_refused_by_name(tmp_path, options, message):
+    path = tmp_path / "run.ckpt"
+    trained(epochs=2, checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        trained(checkpoint=path, **options)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, share):
+    path = tmp_path / "run.ckpt"
+    trained(epochs=2, checkpoint=path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=r"run\.ckpt cannot be resumed from: ."):
+        trained(checkpoint=path)
+
+
+def test_a_checkpoint_from_before_they_named_their_seed_is_resumed(tmp_path):
+    path = tmp_path / "run.ckpt"
+    trained(epochs=2, checkpoint=path)
+    kept = torch.load(path, weights_only=True)
+    del kept["seed"], kept["batch_size"]
+    torch.save(kept, path)
+    assert same_weights(trained(checkpoint=path)[0], trained()[0])
+
+
+# Runs of `fit` on two processes; each tells its weights and which samples it saw in each epoch.
+DISTRIBUTED = """
+import os
+from lightning_fabric import Fabric
+from softmi import fit
+from softmi.models import MLP
+from softmi.training import TensorBatches
+
+os.environ |= dict(
+    RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", GROUP_RANK="0",
+    MASTER_ADDR="127.0.0.1", MASTER_PORT="1", TORCHELASTIC_RUN_ID="none",
+)
+result = {}
+for name, seed, lengths in (
+    ("zero", 0, [4]), ("again", 0, [4]), ("one", 1, [4]), ("resumed", 0, [2, 4])
+):
+    for epochs in lengths:
+        torch.manual_seed(0)
+        model, seen = MLP(2, 3, hidden=16), []
+
+        def loss(logits, targets):
+            seen.append(targets.tolist())
+            return torch.nn.functional.cross_entropy(logits, targets % 3)
+
+        history = fit(
+            model, TensorBatches(data["x"], torch.arange(len(data["x"]))), loss, epochs=epochs,
+            batch_size=8, optimizer=lambda p: torch.optim.Adam(p, lr=0.01), seed=seed,
+            fabric=Fabric(accelerator="cpu", strategy="ddp", devices=2),
+            checkpoint=f"{folder}/{name}.ckpt",
+        )
+    weights = [float.hex(v) for p in model.parameters() for v in p.double().flatten().tolist()]
+    result[name] = {"weights": weights, "losses": history.losses, "seen": seen}
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_follow_the_seed_and_resume_to_the_bit(tmp_path):
+    x = data(80).tensors[0]
+    runs = two_processes(DISTRIBUTED, {"x": x}, tmp_path)
+    for name in runs[0]:
+        assert runs[0][name]["weights"] == runs[1][name]["weights"]
+        assert runs[0][name]["losses"] == runs[1][name]["losses"]
+    for run in runs:
+        assert run["zero"] == run["again"]
+        assert run["zero"]["seen"] != run["one"]["seen"]
+        assert run["zero"]["weights"] != run["one"]["weights"]
+        for part in ("weights", "losses"):
+            assert run["resumed"][part] == run["zero"][part]
+        assert run["resumed"]["seen"] == run["zero"]["seen"][-10:]  # five steps an epoch
+    for first in range(0, 20, 5):  # in each epoch each sample once, in an order of its own
+        seen = [i for r in runs for batch in r["zero"]["seen"][first : first + 5] for i in batch]
+        assert sorted(seen) == list(range(80))
+    epochs = [runs[0]["zero"]["seen"][k : k + 5] for k in range(0, 20, 5)]
+    assert len({str(epoch) for epoch in epochs}) == 4
 
 
 def test_a_run_that_diverges_says_so_and_in_which_epoch():
@@ -279,24 +360,6 @@ def test_nothing_to_do_is_an_error_that_says_what_was_asked(options):
         trained(**options)
     expected = {"epochs": "epochs=0", "batch_size": "batch_size=0", "dataset": "0 samples"}
     assert expected[next(iter(options))] in str(error.value)
-
-
-# --- Loading and predicting -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("batch_size", [1, 16, 100])
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_tensor_batches_gives_the_batches_of_a_tensor_dataset(batch_size, shuffle):
-    ours = loader(data(), batch_size, shuffle=shuffle, seed=3)
-    theirs = DataLoader(
-        data(whole=False), batch_size, shuffle=shuffle,
-        generator=torch.Generator().manual_seed(3),
-    )  # fmt: skip
-    pairs = list(zip(ours, theirs, strict=True))
-    assert len(pairs) == math.ceil(96 / batch_size)
-    for (x, y), (expected_x, expected_y) in pairs:
-        assert torch.equal(x, expected_x)
-        assert torch.equal(y, expected_y)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -337,49 +400,6 @@ def test_training_runs_on_a_gpu_and_ends_near_the_cpu():
     assert predict_logits(model, data().tensors[0], device="cuda").device.type == "cpu"
 
 
-# --- Augmentation, schedules and units of long runs -------------------------------------------
-
-
-def pictures(n: int = 64, side: int = 6) -> torch.Tensor:
-    return torch.randint(1, 256, (n, 2, side, side), generator=torch.Generator().manual_seed(0)
-                         ).to(torch.uint8)  # fmt: skip
-
-
-def test_crops_are_windows_of_the_padded_picture_mirrored_or_not():
-    images, padding = pictures(), 2
-    dataset = CropsAndFlips(images, torch.arange(64), padding=padding)
-    torch.manual_seed(0)
-    crops, targets = dataset.__getitems__(list(range(64)))
-    assert targets.tolist() == list(range(64))
-    assert (crops.dtype, crops.shape) == (torch.float32, images.shape)
-    assert 0 <= crops.min() < crops.max() <= 1
-    padded = torch.nn.functional.pad(images, (padding,) * 4)
-    seen = set()
-    for i, crop in enumerate((255 * crops).round().to(torch.uint8)):
-        places = [
-            (top, left, mirrored)
-            for top, left, mirrored in itertools.product(range(5), range(5), (False, True))
-            for window in [padded[i, :, top : top + 6, left : left + 6]]
-            if torch.equal(crop, window.flip(2) if mirrored else window)
-        ]
-        assert len(places) == 1
-        seen.add(places[0])
-    assert {s[0] for s in seen} == {s[1] for s in seen} == set(range(5))
-    assert {s[2] for s in seen} == {False, True}
-
-
-def test_crops_follow_the_global_generator_and_batches_pick_their_own_samples():
-    dataset = CropsAndFlips(pictures(), torch.arange(64))
-    torch.manual_seed(3)
-    first = dataset.__getitems__([5, 1])
-    torch.manual_seed(3)
-    again = dataset.__getitems__([5, 1])
-    other = dataset.__getitems__([5, 1])
-    assert torch.equal(first[0], again[0])
-    assert first[1].tolist() == [5, 1]
-    assert not torch.equal(first[0], other[0])
-
-
 def rates(steps: int, **options) -> list[float]:
     optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
     schedule, found = warm_up_and_drops(optimiser, steps, **options), []
@@ -418,7 +438,8 @@ def test_a_finished_unit_is_not_computed_again_unless_its_settings_change(tmp_pa
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.training.test_training import adam, cosine, data, network
+sys.path.insert(0, "tests")  # as pytest does
+from tests.training.test_loop import adam, cosine, data, network
 from softmi import fit
 from softmi.evidence.units import kept_unit
 

@@ -1,21 +1,22 @@
 """Heads, maps and verdicts of the localisation chapters: by hand, by identity, by equivalence."""
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from softmi import LocalizationAccuracy, boxes_from_score_maps, class_activation_map
-from softmi.experiments import localisation as wsol
+from softmi import class_activation_map, mutual_information, sum_in_boxes
+from softmi.experiments import localisation
 from softmi.experiments.localisation import (
     CONTRASTS,
     HEADS,
     Task,
     contrast_maps,
-    judge,
-    judge_v2,
+    cosine_to_centred,
+    describe_head,
+    geometry_label,
     moved_boxes,
     place,
+    put_aside,
 )
 
 
@@ -46,7 +47,7 @@ def test_softmax_and_pc_softmax_train_the_same_head_when_classes_are_equally_man
     maps, targets = features
     pooled = maps.mean((2, 3))[:198]
     heads = [
-        wsol.train_head(pooled, targets[:198], HEADS[name], rate=0.03, seed=0, epochs=5)[0]
+        localisation.train_head(pooled, targets[:198], HEADS[name], rate=0.03, seed=0, epochs=5)[0]
         for name in ("softmax", "pc_softmax")
     ]
     # gradients differ by rounding only: 20 steps of float32
@@ -55,7 +56,7 @@ def test_softmax_and_pc_softmax_train_the_same_head_when_classes_are_equally_man
 
 def test_skewed_classes_keep_a_third_of_every_second_class(features):
     maps, targets = features
-    *_, prior = wsol.train_head(
+    *_, prior = localisation.train_head(
         maps.mean((2, 3)), targets, HEADS["softmax_skewed"], rate=0.01, seed=0, epochs=1
     )
     kept = torch.tensor([67 // 3, 67, 66 // 3]).double()  # 67, 67 and 66 images
@@ -67,7 +68,7 @@ def test_the_same_seed_trains_the_same_head(features):
 
     def run(seed):
         kind = HEADS["softmax_adam"]
-        head, *_ = wsol.train_head(
+        head, *_ = localisation.train_head(
             maps.mean((2, 3)), targets, kind, rate=1e-3, seed=seed, epochs=2
         )
         return head.weight
@@ -79,11 +80,11 @@ def test_the_same_seed_trains_the_same_head(features):
 def test_rate_with_the_least_held_out_cross_entropy_is_chosen(features):
     maps, targets = features
     pooled = maps.mean((2, 3))
-    rate, losses = wsol.choose_rate(
+    rate, losses = localisation.choose_rate(
         (pooled[:150], targets[:150]), (pooled[150:], targets[150:]), "sgd", epochs=3
     )
     assert losses[str(rate)] == min(losses.values())
-    assert len(losses) == len(wsol.RATES["sgd"])
+    assert len(losses) == len(localisation.RATES["sgd"])
 
 
 # --- Maps -------------------------------------------------------------------------------------
@@ -109,7 +110,7 @@ def test_maps_batch_by_batch_equal_maps_at_once_also_from_half_precision_arrays(
 
 @pytest.fixture(autouse=True)
 def three_classes_have_two_rivals(monkeypatch):
-    monkeypatch.setitem(wsol.CONTRASTS, "rivals_3", {"contrast": "rivals", "rivals": 2})
+    monkeypatch.setitem(localisation.CONTRASTS, "rivals_3", {"contrast": "rivals", "rivals": 2})
 
 
 def test_padded_map_is_the_sum_over_every_window_stretched_over_the_picture():
@@ -147,42 +148,7 @@ def test_an_unknown_geometry_is_named_in_the_error(geometry):
         place(torch.rand(1, 4, 4), geometry, 16)
 
 
-# --- Judging ----------------------------------------------------------------------------------
-
-
-def test_verdict_equals_boxes_at_the_held_out_threshold_and_the_metric():
-    maps = torch.rand(60, 6, 6, generator=torch.Generator().manual_seed(2))
-    task = task_of(maps)
-    found = judge(task, "cam", "none", thresholds=10)
-    held, test = task.splits
-    large = place(maps, "none", 32)
-    right = {t: LocalizationAccuracy(top_k=None) for t in range(10)}
-    for t, metric in right.items():
-        boxes = boxes_from_score_maps(large[held], t / 10)
-        metric.update(boxes, task.logits[held].argmax(1), task.targets[held], task.boxes[held])
-    accuracy = [float(metric.compute()) for metric in right.values()]
-    assert found["held_out"] == max(accuracy)
-    assert found["threshold"] == accuracy.index(max(accuracy)) / 10
-    boxes = boxes_from_score_maps(large[test], found["threshold"])
-    for top_k, key in ((None, "gt_known"), (1, "top1")):
-        metric = LocalizationAccuracy(top_k=top_k)
-        metric.update(boxes, task.logits[test].argmax(1), task.targets[test], task.boxes[test])
-        assert found[key] == float(metric.compute())
-
-
-def test_choosing_on_the_test_flatters_and_choosing_by_image_more():
-    maps = torch.rand(80, 6, 6, generator=torch.Generator().manual_seed(3))
-    found = judge(task_of(maps), "cam", "none", thresholds=20)
-    assert found["gt_known"] <= found["max_box_acc"] <= found["per_image"]
-    assert float(found["curve"].max()) == found["max_box_acc"]
-
-
-def test_v2_is_the_mean_over_three_overlaps_and_falls_with_stricter_ones():
-    maps = torch.rand(40, 6, 6, generator=torch.Generator().manual_seed(4))
-    task = task_of(maps)
-    each = [judge_v2(task, "cam", "none", 10, (iou,))["max_box_acc_v2"] for iou in (0.3, 0.5, 0.7)]
-    assert each == sorted(each, reverse=True)
-    assert judge_v2(task, "cam", "none", 10)["max_box_acc_v2"] == pytest.approx(np.mean(each))
+# --- The control, and boxes that are moved ----------------------------------------------------
 
 
 def test_in_the_control_nobody_keeps_their_own_map_and_splits_do_not_mix():
@@ -202,3 +168,49 @@ def test_shrinking_a_map_is_making_boxes_smaller_and_moving_them_to_the_middle()
     smaller = moved_boxes(boxes, 64, scale=0.5)
     torch.testing.assert_close(smaller[1], torch.tensor([45.0, 22.5, 55.0, 27.5]))
     assert torch.equal(moved_boxes(boxes, 64), boxes)
+
+
+# --- What is said of a head -------------------------------------------------------------------
+
+
+def test_every_fifth_train_image_of_a_class_is_put_aside():
+    targets = torch.tensor([0, 1] * 15)
+    is_train = torch.arange(30) < 24  # twelve of each class
+    held = put_aside(targets, is_train).nonzero()[:, 0].tolist()
+    assert held == [8, 9, 18, 19]
+
+
+def test_cosine_to_centred_is_one_where_the_mean_is_zero_and_by_hand_elsewhere():
+    weights = torch.tensor([[3.0, 0.0], [1.0, 0.0], [-1.0, 3.0]])  # mean (1, 1)
+    torch.testing.assert_close(
+        cosine_to_centred(weights), torch.tensor([2 / 5**0.5, 0, 2 / 5**0.5])
+    )
+    centred = weights - weights.mean(0)
+    torch.testing.assert_close(cosine_to_centred(centred), torch.ones(3))
+
+
+def test_a_head_is_described_by_its_test_images():
+    draw = torch.Generator().manual_seed(3)
+    maps = {"cam": torch.rand(40, 4, 4, generator=draw)}
+    maps["infocam"] = 2 * maps["cam"] + 1  # the same up to scale and shift
+    maps["infocam_plus"] = torch.rand(40, 4, 4, generator=draw)
+    base = task_of(maps["cam"])
+    task = Task(maps, base.logits, base.targets, base.boxes, base.held, 32)
+    weights, test = torch.randn(3, 8, generator=draw), task.splits[1]
+    found = describe_head(task, weights)
+    logits = task.logits[test]
+    assert found["accuracy"] == float((logits.argmax(1) == 0).double().mean())
+    uniform = torch.full((3,), 1 / 3, dtype=torch.float64)
+    assert found["information"] == mutual_information(logits, task.targets[test], uniform).value
+    assert found["smallest_cosine"] == float(cosine_to_centred(weights).min()) < found["cosine"]
+    assert found["correlation"]["infocam"] == pytest.approx(1, abs=1e-6)
+    assert found["correlation"]["infocam_plus"] < 0.5
+    for name, nats in found["nats"].items():
+        inside = sum_in_boxes(maps[name][test].double(), task.boxes[test], (32, 32))
+        assert nats["inside"] == float(inside.mean())
+        assert nats["total"] == pytest.approx(float(maps[name][test].sum((1, 2)).mean()))
+    assert found["box"] == 0.25  # half the side in both directions
+
+
+def test_geometries_are_named_in_words():
+    assert [geometry_label(g) for g in ("none", "padded_4")] == ["no window", "padded window 4"]

@@ -1,4 +1,4 @@
-"""Boxes and their scores: an evaluator without OpenCV, the reference's counts, hand cases."""
+"""Counts of right boxes: an evaluator without OpenCV, the reference's counts, hand cases."""
 
 import json
 import os
@@ -9,20 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torchvision
 from processes import two_processes
+from score_maps import small_maps, stacked, true_boxes
 from sklearn.metrics import average_precision_score
-from slow_reference import (
-    all_boxes,
-    holes_of,
-    largest_boxes,
-    pixel_iou,
-    polygon_area,
-    regions_above,
-)
+from slow_reference import all_boxes, largest_boxes, pixel_iou
 from torchmetrics import MetricCollection
 
-from softmi import LocalizationAccuracy, MaxBoxAccuracy, box_iou, boxes_from_score_maps
+from softmi import LocalizationAccuracy, MaxBoxAccuracy, boxes_from_score_maps
 from softmi.maps import BoxAccuracy, MaxBoxAccuracyV2, PixelAveragePrecision
 
 REFERENCE = Path(os.environ.get("SOFTMI_DATA", "/nowhere")) / "reference" / "wsol_dev.npz"
@@ -32,243 +25,6 @@ MAPS = torch.zeros(2, 4, 4, dtype=torch.uint8)
 BOXES = torch.tensor([[0, 0, 2, 2], [1, 1, 3, 3]])
 
 either_convention = pytest.mark.parametrize("inclusive", [False, True], ids=["pixels", "choe"])
-
-
-def blobs(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A few bright bumps, some over the edge: contours that merge and part with the threshold."""
-    ys, xs = np.mgrid[:height, :width]
-    score_map = np.zeros((height, width))
-    for _ in range(rng.integers(1, 5)):
-        y, x, s = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(1, 4)
-        score_map += rng.uniform(0.3, 1) * np.exp(-((ys - y) ** 2 + (xs - x) ** 2) / (2 * s**2))
-    return (255 * score_map / score_map.max()).astype(np.uint8)
-
-
-@cache
-def small_maps() -> list[np.ndarray]:
-    """Forty maps of 13 x 17: bumps, speckle (many contours and holes), rings, and limits."""
-    rng = np.random.default_rng(20)
-    height, width = 13, 17
-    maps = [blobs(rng, height, width) for _ in range(16)]
-    maps += [rng.integers(0, 256, (height, width)).astype(np.uint8) for _ in range(8)]
-    maps += [rng.integers(0, 3, (height, width)).astype(np.uint8) for _ in range(4)]  # few levels
-    ring = np.zeros((height, width), dtype=np.uint8)
-    ring[2:11, 3:14] = 200
-    ring[4:9, 5:12] = 90  # a hole above 0.45, with an island in it
-    ring[6, 8] = 255
-    frame = np.full((height, width), 250, dtype=np.uint8)
-    frame[1:-1, 1:-1] = 10
-    twins = np.zeros((height, width), dtype=np.uint8)
-    twins[1:5, 1:6] = twins[7:11, 9:14] = 255  # two largest contours
-    corner = np.zeros((height, width), dtype=np.uint8)
-    corner[9:, 12:] = 180
-    diagonal = (255 * np.eye(height, width)).astype(np.uint8)  # one component, no area
-    pixel = np.zeros((height, width), dtype=np.uint8)
-    pixel[6, 16] = 1
-    maps += [ring, frame, twins, corner, diagonal, pixel]
-    maps += [np.roll(ring, 3, axis=1), 255 - ring]  # on the border; inside out
-    maps += [np.full((height, width), v, dtype=np.uint8) for v in (0, 1, 7, 255)]
-    return maps
-
-
-def true_boxes() -> torch.Tensor:
-    """A box an image: that of its map at half the maximum, each side moved by up to two pixels."""
-    rng = np.random.default_rng(21)
-    boxes = []
-    for score_map in small_maps():
-        x0, y0, x1, y1 = sorted(largest_boxes(score_map, 0.5))[0] + rng.integers(-2, 3, 4)
-        x0, y0 = min(max(x0, 0), 15), min(max(y0, 0), 11)
-        boxes.append([x0, y0, min(max(x1, x0 + 1), 16), min(max(y1, y0 + 1), 12)])
-    return torch.tensor(boxes)
-
-
-def stacked() -> torch.Tensor:
-    return torch.from_numpy(np.stack(small_maps()))
-
-
-def has_tie(score_map: np.ndarray, threshold: float) -> bool:
-    return len(largest_boxes(score_map, threshold)) > 1
-
-
-# --- The slow reference itself ----------------------------------------------------------------
-
-
-def test_reference_area_and_holes_by_hand():
-    square = np.zeros((6, 6), dtype=bool)
-    square[1:5, 1:5] = True
-    assert polygon_area(square) == 9  # through pixel centres: 3 x 3
-    square[1, 1] = False
-    assert polygon_area(square) == 8.5  # a corner cut
-    assert polygon_area(np.eye(6, dtype=bool)) == 0
-    square[2:4, 2:4] = False
-    (hole,) = holes_of(square)
-    assert hole.sum() == 4
-    assert len(regions_above(square.astype(np.uint8), 0.0)) == 1
-
-
-# --- Boxes ------------------------------------------------------------------------------------
-
-
-@either_convention
-@pytest.mark.parametrize("threshold", [0.0, 0.2, 0.35, 0.5, 0.71, 0.9, 0.99])
-def test_boxes_are_those_of_an_evaluator_without_opencv(threshold, inclusive):
-    found = boxes_from_score_maps(stacked(), threshold, inclusive=inclusive)
-    everything = boxes_from_score_maps(stacked(), threshold, multi=True, inclusive=inclusive)
-    for score_map, box, boxes in zip(small_maps(), found, everything, strict=True):
-        # Where several contours share the largest area the box is that of one of them.
-        assert tuple(box.tolist()) in largest_boxes(score_map, threshold, inclusive=inclusive)
-        assert {tuple(b) for b in boxes.tolist()} == all_boxes(
-            score_map, threshold, inclusive=inclusive
-        )
-
-
-def test_fixture_holds_the_hard_cases():
-    contours = [len(all_boxes(m, 0.5)) for m in small_maps()]
-    holes = [sum(len(holes_of(r)) for r in regions_above(m, 0.5)) for m in small_maps()]
-    ties = [has_tie(m, 0.5) for m in small_maps()]
-    assert len(small_maps()) == 40
-    assert max(contours) > 5
-    assert sum(h > 0 for h in holes) > 5
-    assert sum(ties) >= 1
-    assert sum(len(regions_above(m, 0.5)) == 0 for m in small_maps()) == 1  # the empty map
-
-
-@pytest.mark.parametrize(
-    ("rows", "threshold", "box"),
-    [
-        (["0000", "0930", "0900", "0000"], 0.5, [1, 1, 2, 3]),
-        (["0000", "0930", "0900", "0000"], 0.3, [1, 1, 3, 3]),  # 3 > floor(2.7)
-        (["0000", "0930", "0900", "0000"], 0.34, [1, 1, 2, 3]),  # 3 > floor(3.06) is false
-        (["9999", "9999", "9999", "9999"], 0.99, [0, 0, 4, 4]),
-        (["0000", "0000", "0000", "0000"], 0.0, [0, 0, 0, 0]),
-        (["9000", "0000", "0099", "0099"], 0.5, [2, 2, 4, 4]),  # area beats order
-    ],
-)
-def test_boxes_by_hand(rows, threshold, box):
-    score_map = torch.tensor([[[int(c) for c in row] for row in rows]], dtype=torch.uint8)
-    assert boxes_from_score_maps(score_map, threshold).tolist() == [box]
-    clipped = [*box[:2], min(box[2], 3), min(box[3], 3)]
-    assert boxes_from_score_maps(score_map, threshold, inclusive=True).tolist() == [clipped]
-
-
-def test_largest_means_enclosed_area_and_not_pixels():
-    score_map = np.zeros((1, 12, 20), dtype=np.uint8)
-    score_map[0, 1, :] = 255  # a line of 20 pixels encloses nothing
-    score_map[0, 4:7, 2:5] = 255  # 9 pixels, area 4
-    score_map[0, 5, 3] = 0  # a hole does not lessen it
-    assert boxes_from_score_maps(torch.from_numpy(score_map), 0.5).tolist() == [[2, 4, 5, 7]]
-
-
-def test_float_maps_are_min_max_normalised_each_on_its_own():
-    maps = stacked()[:5].double()  # bumps: their boxes differ
-    # Powers of two and whole numbers: neither rounds these maps, so the bytes are the same.
-    scale = torch.tensor([1, 8, 0.25, 1024, 2**-10]).double()[:, None, None]
-    offset = torch.tensor([0, -5, 300, 1000, 7]).double()[:, None, None]
-    boxes = boxes_from_score_maps(maps, 0.4)
-    assert len(boxes.unique(dim=0)) == 5
-    assert torch.equal(boxes_from_score_maps(maps * scale + offset, 0.4), boxes)
-    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    as_bytes = (255 * ((maps - low) / (high - low))).to(torch.uint8)
-    assert torch.equal(boxes_from_score_maps(as_bytes, 0.4), boxes)
-
-
-def test_float_maps_are_cut_to_256_levels_downwards():
-    # 255 x 0.5019 = 127.98 is level 127, which is not above floor(0.5 x 255) = 127.
-    one = torch.tensor([[[0.0, 0.0, 0.0], [0.0, 1.0, 0.5019], [0.0, 0.0, 0.0]]])
-    assert boxes_from_score_maps(one, 0.5).tolist() == [[1, 1, 2, 2]]
-    assert boxes_from_score_maps(one + one.gt(0.5) * 0.001, 0.5).tolist() == [[1, 1, 3, 2]]
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_float_maps_of_any_type_give_their_boxes(dtype):
-    maps = torch.zeros(1, 6, 8, dtype=dtype)
-    maps[0, 2:5, 3:6] = 1
-    assert boxes_from_score_maps(maps - 7, 0.5).tolist() == [[3, 2, 6, 5]]
-
-
-@pytest.mark.parametrize("value", [0.0, 3.5, -2.0])
-def test_a_constant_float_map_says_nothing_about_where(value):
-    maps = torch.full((1, 4, 6), value)
-    assert boxes_from_score_maps(maps, 0.5).tolist() == [[0, 0, 0, 0]]
-    assert boxes_from_score_maps(maps, 0.5, multi=True)[0].tolist() == [[0, 0, 0, 0]]
-
-
-def test_a_constant_byte_map_is_taken_at_its_word():
-    """The reference evaluator's reading: all of it is above a share of its maximum."""
-    maps = torch.full((1, 4, 6), 7, dtype=torch.uint8)
-    assert boxes_from_score_maps(maps, 0.5).tolist() == [[0, 0, 6, 4]]
-
-
-def test_gradients_are_not_needed():
-    maps = torch.rand(1, 4, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    assert boxes_from_score_maps(maps, 0.5).shape == (1, 4)
-
-
-# --- IoU --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "iou", "inclusive_iou"),
-    [
-        ([0, 0, 10, 10], [0, 0, 10, 10], 1, 1),
-        ([0, 0, 10, 10], [2, 2, 7, 7], 25 / 100, 36 / 121),  # nested
-        ([0, 0, 10, 10], [5, 0, 15, 10], 50 / 150, 66 / 176),
-        ([0, 0, 10, 10], [10, 0, 20, 10], 0, 11 / 231),  # touching: inclusive pixels overlap
-        ([0, 0, 10, 10], [11, 0, 20, 10], 0, 0),  # disjoint in x
-        ([0, 0, 10, 10], [0, 30, 10, 40], 0, 0),  # disjoint in y
-        ([0, 0, 50, 50], [100, 100, 150, 150], 0, 0),  # in both: the authors' code says .857
-        ([3, 3, 3, 3], [3, 3, 3, 3], 0, 1),  # no area; or one pixel
-        ([0, 0, 0, 0], [0, 0, 10, 10], 0, 1 / 121),  # nothing found
-        ([0, 0, 4, 0], [0, 0, 4, 4], 0, 5 / 25),
-    ],
-)
-def test_iou_by_hand(a, b, iou, inclusive_iou):
-    a, b = torch.tensor(a), torch.tensor(b)
-    for u, v in ((a, b), (b, a)):
-        assert box_iou(u, v).item() == pytest.approx(iou, abs=1e-15)
-        assert box_iou(u, v, inclusive=True).item() == pytest.approx(inclusive_iou, abs=1e-15)
-
-
-def test_authors_unclamped_formula_is_not_ours():
-    """Both sides of the intersection are negative, and their product is positive (bug D)."""
-    a, b = np.array([0, 0, 50, 50]), np.array([100, 100, 150, 150])
-    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]) + 1
-    area = 51 * 51
-    assert sides.prod() / (2 * area - sides.prod()) == pytest.approx(0.857, abs=5e-4)
-    assert box_iou(torch.from_numpy(a), torch.from_numpy(b), inclusive=True) == 0
-
-
-def random_boxes(seed: int, n: int = 60, side: int = 40) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    corners = torch.randint(0, side, (n, 2, 2), generator=generator).sort(1).values
-    return torch.cat([corners[:, 0], corners[:, 1]], dim=1)
-
-
-@either_convention
-def test_iou_counts_pixels(inclusive):
-    a, b = random_boxes(0), random_boxes(1)
-    found = box_iou(a, b, inclusive=inclusive)
-    for u, v, iou in zip(a.tolist(), b.tolist(), found.tolist(), strict=True):
-        assert iou == pytest.approx(pixel_iou(u, v, inclusive=inclusive), abs=1e-15)
-
-
-def test_iou_equals_torchvision_pair_by_pair():
-    a, b = random_boxes(2).double() + 0.25, random_boxes(3).double() + 0.25
-    a[:, 2:] += 0.5  # no box without area, where torchvision divides by zero
-    expected = torchvision.ops.box_iou(a, b).diagonal()
-    torch.testing.assert_close(box_iou(a, b), expected, rtol=1e-14, atol=0)
-
-
-@pytest.mark.parametrize("scale", [2.0**-40, 2.0**40])
-def test_iou_does_not_depend_on_the_unit(scale):
-    a, b = random_boxes(4).double(), random_boxes(5).double()
-    assert torch.equal(box_iou(a * scale, b * scale), box_iou(a, b))
-
-
-def test_iou_broadcasts_one_box_against_many():
-    a = random_boxes(6)
-    assert torch.equal(box_iou(a, a[3]), box_iou(a, a[3].expand(60, 4)))
-    assert box_iou(a[:, None], a[None, :5]).shape == (60, 5)
 
 
 # --- MaxBoxAccuracy ---------------------------------------------------------------------------
@@ -300,6 +56,7 @@ def slow_hits(multi: bool, inclusive: bool, steps: int) -> tuple[np.ndarray, np.
     return hits[0], hits[1]
 
 
+@pytest.mark.paper("choe2020", "MaxBoxAcc")
 @either_convention
 @pytest.mark.parametrize("multi", [False, True], ids=["largest", "any"])
 def test_counts_equal_those_of_an_evaluator_without_opencv(multi, inclusive):
@@ -329,6 +86,7 @@ def test_all_contours_count_more_than_the_largest():
     assert (anyone.correct_counts > largest.correct_counts).any(1).all()
 
 
+@pytest.mark.paper("choe2020", "MaxBoxAcc")
 @pytest.mark.skipif(not REFERENCE.exists(), reason="SOFTMI_DATA/reference/wsol_dev.npz not there")
 @pytest.mark.parametrize("kind", ["single", "multi"])
 def test_counts_equal_those_of_the_reference_evaluator(kind):
@@ -341,6 +99,8 @@ def test_counts_equal_those_of_the_reference_evaluator(kind):
     assert metric.compute().tolist() == [57 / 64, 33 / 64, 7 / 64]
 
 
+@pytest.mark.paper("choe2020", "MaxBoxAccV2")
+@pytest.mark.paper("choe2020", "PxAP")
 @pytest.mark.skipif(not REFERENCE.exists(), reason="SOFTMI_DATA/reference/wsol_dev.npz not there")
 def test_v2_and_pixel_average_precision_equal_those_of_the_reference_evaluator():
     pack = np.load(REFERENCE)
@@ -458,6 +218,7 @@ def test_counts_are_the_same_on_a_gpu():
 # --- MaxBoxAccV2, and thresholds from held-out images -----------------------------------------
 
 
+@pytest.mark.paper("choe2020", "MaxBoxAccV2")
 def test_v2_is_the_mean_of_three_maxima_over_all_contours():
     v2, three = MaxBoxAccuracyV2(thresholds=20), MaxBoxAccuracy(IOUS, 20, multi=True)
     for metric in (v2, three):
@@ -511,6 +272,40 @@ def test_box_accuracy_is_gt_known_of_boxes_at_the_chosen_threshold():
     assert honest.compute() == gt_known.compute()
 
 
+@pytest.mark.parametrize("held_out", [MaxBoxAccuracy(IOUS, 20), MaxBoxAccuracyV2(20, True)])
+def test_hits_are_the_accuracy_image_by_image(held_out):
+    held_out = held_out.clone()
+    held_out.update(stacked()[::2], true_boxes()[::2])
+    honest, maps, boxes = BoxAccuracy(held_out), stacked()[1::2], true_boxes()[1::2]
+    honest.update(maps, boxes)
+    before = {k: v.clone() for k, v in honest.metric_state.items()}
+    hits = honest.hits(maps, boxes)
+    assert hits.shape == (20, 3)
+    assert torch.equal(hits.double().mean(0), honest.accuracy_at(honest.chosen))
+    assert 0 < hits.sum() < hits.numel()
+    # Each image as if it were alone, and nothing is counted.
+    for i, row in enumerate(hits):
+        alone = BoxAccuracy(held_out)
+        alone.update(maps[i : i + 1], [boxes[i : i + 1]])
+        assert torch.equal(alone.accuracy_at(alone.chosen), row.double())
+    assert all(torch.equal(v, before[k]) for k, v in honest.metric_state.items())
+
+
+def test_own_thresholds_flatter_image_by_image():
+    metric = MaxBoxAccuracy((0.8,), thresholds=10)
+    metric.update(*two_images())
+    assert metric.accuracy_at_own_thresholds().tolist() == [1.0]  # of which one is right at most
+    assert metric.compute().item() == 0.5
+    whole = MaxBoxAccuracy(IOUS, thresholds=20)
+    each = [MaxBoxAccuracy(IOUS, thresholds=20) for _ in range(40)]
+    for one, i in zip(each, range(40), strict=True):
+        one.update(stacked()[i : i + 1], true_boxes()[i : i + 1])
+        whole.update(stacked()[i : i + 1], true_boxes()[i : i + 1])
+    expected = torch.stack([one.compute() for one in each]).mean(0)
+    assert torch.equal(whole.accuracy_at_own_thresholds(), expected)
+    assert (expected > whole.compute()).all()
+
+
 @pytest.mark.usefixtures("no_shape_checks")
 def test_a_threshold_needs_held_out_images():
     with pytest.raises(ValueError, match="held_out has counted no images"):
@@ -543,122 +338,6 @@ def test_batches_of_other_sizes_add_up():
     metric.update(maps[1:, :9, :9].repeat_interleave(2, 1), boxes[1:] * torch.tensor([1, 2, 1, 2]))
     assert metric.total == 2
     assert metric.correct_counts.tolist() == [[1] * 10]
-
-
-# --- PxAP -------------------------------------------------------------------------------------
-
-
-def test_pixel_average_precision_by_hand():
-    # From the top: 255 is object, 200 is not, 100 is, 0 is not: precision 1 at recall 1/2, and
-    # 2/3 at recall 1. The ignored pixel at 255 would halve the first.
-    maps = torch.tensor([[[0, 100, 200], [255, 255, 0]]], dtype=torch.uint8)
-    masks = torch.tensor([[[0, 1, 0], [1, 0, 0]]])
-    ignore = torch.tensor([[[0, 1, 0], [0, 1, 1]]])  # on the object it has no effect
-    metric = PixelAveragePrecision()
-    assert metric(maps, masks, ignore).item() == pytest.approx(1 / 2 + 1 / 2 * 2 / 3, abs=1e-15)
-    assert metric.histogram.sum() == 4
-    plain = PixelAveragePrecision()
-    assert plain(maps, masks).item() == pytest.approx(1 / 2 * 1 / 2 + 1 / 2 * 2 / 4, abs=1e-15)
-    precision, recall = plain.curve()
-    assert precision[0] == 0.5  # pixels of 255, one in two
-    assert recall[[0, -1]].tolist() == [0.5, 1.0]
-
-
-def pixels(seed: int, images: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    maps = torch.randint(0, 256, (images, 9, 11), generator=generator).to(torch.uint8)
-    masks = torch.rand(maps.shape, generator=generator) < maps / 400 + 0.1
-    return maps, masks
-
-
-def by_histogram(scores: np.ndarray, truth: np.ndarray, thresholds: int) -> float:
-    """Spell the sum out, bin by bin: a pixel is found at every threshold up to its score."""
-    edges = [*np.arange(0, 1, 1 / thresholds)[:thresholds], 1.0]
-    area, recall_before = 0.0, 0.0
-    for edge in reversed(edges):
-        found = scores >= edge
-        if found.any():
-            recall = (found & truth).sum() / truth.sum()
-            area += (found & truth).sum() / found.sum() * (recall - recall_before)
-            recall_before = recall
-    return float(area)
-
-
-@pytest.mark.parametrize("thresholds", [1, 7, 100, 1000])
-def test_pixel_average_precision_counts_by_the_thresholds(thresholds):
-    maps, masks = pixels(0)
-    metric = PixelAveragePrecision(thresholds)
-    metric.update(maps, masks)
-    expected = by_histogram(maps.double().numpy() / 255, masks.numpy(), thresholds)
-    assert metric.compute().item() == pytest.approx(expected, abs=1e-14)
-
-
-def test_float_maps_are_normalised_image_by_image_and_bins_hold_their_lower_edge():
-    maps, masks = pixels(1)
-    floats = torch.rand(maps.shape, generator=torch.Generator().manual_seed(2)) * 7 - 3
-    low, high = floats.double().amin((1, 2), True), floats.double().amax((1, 2), True)
-    metric = PixelAveragePrecision(20)
-    metric.update(floats, masks)
-    expected = by_histogram(((floats.double() - low) / (high - low)).numpy(), masks.numpy(), 20)
-    assert metric.compute().item() == pytest.approx(expected, abs=1e-14)
-    edges = torch.tensor([[[0, 1, 0.5, 0.49, 0.5]]], dtype=torch.float64)
-    metric = PixelAveragePrecision(2)
-    metric.update(edges, torch.ones_like(edges))
-    assert metric.histogram.tolist() == [[0, 0, 0], [2, 2, 1]]
-
-
-def test_a_bin_a_byte_is_the_average_precision_of_all_pixels():
-    metric, fine = PixelAveragePrecision(None), PixelAveragePrecision(1000)
-    everything = [pixels(seed, images) for seed, images in ((3, 1), (4, 5), (5, 2))]
-    for batch in everything:
-        metric.update(*batch)
-        fine.update(*batch)
-    scores, truth = (torch.cat([b[i].flatten() for b in everything]) for i in (0, 1))
-    expected = average_precision_score(truth.numpy(), scores.numpy())
-    assert metric.compute().item() == pytest.approx(expected, abs=1e-12)
-    assert fine.compute().item() == pytest.approx(expected, abs=1e-12)  # finer than bytes
-
-
-def test_memory_of_pixel_average_precision_does_not_grow():
-    metric = PixelAveragePrecision()
-    before = metric.histogram.shape
-    for seed in range(20):
-        metric.update(*pixels(seed))
-    assert metric.histogram.shape == before
-    assert metric.histogram.sum() == 20 * 6 * 9 * 11
-
-
-def test_limits_of_pixel_average_precision():
-    maps, masks = pixels(6)
-    perfect = PixelAveragePrecision()
-    assert perfect(255 * masks.to(torch.uint8), masks).item() == 1.0
-    constant = PixelAveragePrecision()  # says nothing: the share of foreground
-    share = masks.double().mean().item()
-    assert constant(torch.full(maps.shape, 3.5), masks).item() == pytest.approx(share, abs=1e-15)
-    empty = PixelAveragePrecision()
-    assert empty(maps, torch.zeros_like(masks)).isnan()  # nothing to find
-    assert PixelAveragePrecision()(maps, torch.ones_like(masks)).item() == pytest.approx(1.0)
-
-
-@pytest.mark.usefixtures("no_shape_checks")
-@pytest.mark.parametrize(
-    ("masks", "ignore", "message"),
-    [
-        (torch.zeros(2, 4, 5), None, r"masks must have the shape of the score maps, \(2, 4, 4\)"),
-        (torch.zeros(2, 4, 4), torch.zeros(1, 4, 4), "ignore must have the shape"),
-        (torch.full((2, 4, 4), 255), None, r"masks must hold 0 and 1 .* 1 values from 255"),
-        (torch.full((2, 4, 4), 0.5), None, r"got 1 values from 0\.5"),
-        (torch.full((2, 4, 4), torch.nan), None, "masks must hold 0 and 1"),
-        (torch.zeros(2, 4, 4), torch.full((2, 4, 4), 2), "ignore must hold 0 and 1"),
-    ],
-)
-def test_bad_masks_are_refused_with_what_came_in(masks, ignore, message):
-    metric = PixelAveragePrecision()
-    with pytest.raises(ValueError, match=message):
-        metric.update(MAPS, masks, ignore)
-    assert not metric.histogram.any()
-    with pytest.raises(ValueError, match="thresholds must be at least 1, or None, got 0"):
-        PixelAveragePrecision(0)
 
 
 # --- As torchmetrics --------------------------------------------------------------------------
@@ -754,7 +433,8 @@ for name, held_out in {"max": MaxBoxAccuracy((0.3, 0.5), 20), "v2": MaxBoxAccura
     count(held_out, "held", "held_boxes")
     metric = count(BoxAccuracy(held_out), "maps", "boxes")
     result[name] = [metric.chosen.tolist(), metric.compute().tolist(), metric.curve().tolist(),
-                    metric.maximum_chosen_on_these_images().tolist(), int(metric.total)]
+                    metric.maximum_chosen_on_these_images().tolist(),
+                    metric.accuracy_at_own_thresholds().tolist(), int(metric.total)]
 pixels = count(PixelAveragePrecision(), "maps", "masks")
 result["pixels"] = pixels.compute().item()
 """
@@ -780,7 +460,8 @@ def test_two_processes_choose_one_threshold_and_count_together(tmp_path: Path):
             name = "v2" if held_out.average else "max"
             assert result[name] == [
                 metric.chosen.tolist(), metric.compute().tolist(), metric.curve().tolist(),
-                metric.maximum_chosen_on_these_images().tolist(), own,
+                metric.maximum_chosen_on_these_images().tolist(),
+                metric.accuracy_at_own_thresholds().tolist(), own,
             ]  # fmt: skip
     pixels = PixelAveragePrecision()
     pixels.update(data["maps"], data["masks"])
@@ -866,40 +547,6 @@ def test_localisation_batches_and_merges_do_not_matter():
 
 
 # --- Hostile input ----------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("no_shape_checks")
-@pytest.mark.parametrize(
-    ("maps", "threshold", "error", "message"),
-    [
-        (MAPS, 1.0, ValueError, r"threshold must be in \[0, 1\), got 1\.0"),
-        (MAPS, -0.1, ValueError, r"\[0, 1\), got -0\.1"),
-        (MAPS[0], 0.5, ValueError, r"\(images, height, width\), got shape \(4, 4\)"),
-        (MAPS[:0], 0.5, ValueError, r"got shape \(0, 4, 4\)"),
-        (MAPS.int(), 0.5, TypeError, "uint8 or floating, got .*int32"),
-        (torch.full((1, 2, 2), torch.nan), 0.5, ValueError, "NaN or infinite"),
-        (torch.full((1, 2, 2), torch.inf), 0.5, ValueError, "NaN or infinite"),
-    ],
-)
-def test_bad_maps_are_refused_with_what_came_in(maps, threshold, error, message):
-    with pytest.raises(error, match=message):
-        boxes_from_score_maps(maps, threshold)
-
-
-@pytest.mark.usefixtures("no_shape_checks")
-@pytest.mark.parametrize(
-    ("a", "b", "message"),
-    [
-        ([0, 0, 1], [0, 0, 1, 1], r"a must have shape \(\.\.\., 4\), got shape \(3,\)"),
-        ([0, 0, 1, 1], 3.0, r"b must have shape \(\.\.\., 4\), got shape \(\)"),
-        ([5, 0, 1, 1], [0, 0, 1, 1], "a holds a box with .* x0 y0 x1 y1"),
-        ([0, 0, 1, 1], [0, 5, 1, 1], "b holds a box"),
-        ([0, 0, float("nan"), 1], [0, 0, 1, 1], "a holds a box with NaN"),
-    ],
-)
-def test_bad_boxes_are_refused(a, b, message):
-    with pytest.raises(ValueError, match=message):
-        box_iou(torch.tensor(a), torch.tensor(b))
 
 
 @pytest.mark.usefixtures("no_shape_checks")

@@ -7,6 +7,8 @@ import re
 import runpy
 import shlex
 import sys
+import tracemalloc
+import zipfile
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -15,7 +17,7 @@ import pytest
 import torch
 
 import softmi
-from softmi.cli import main
+from softmi.cli import _arrays, main
 from tools.notebooks import ROOT
 
 PRIOR = [0.4, 0.1, 0.2, 0.3]
@@ -337,6 +339,101 @@ def test_files_that_are_no_npz_exit_with_1_and_one_line(capsys, here):
         assert re.fullmatch(rf"softmi: .*{message}.*\n", err), err
 
 
+def npy(shape: str, content: bytes = bytes(64)) -> bytes:
+    """A file of an array whose header says so."""
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + content
+
+
+DEEP = "(" * 4500 + ")" * 4500
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("y", npy("(1000000000000,)"), r"its shape \(10+,\) needs 80+ bytes, and it has \d+"),
+        (
+            "logits",
+            npy("(1000000000000, 4)"),
+            r"its shape \(10+, 4\) needs 320+ bytes, and it has",
+        ),
+        ("prior", npy("(1000000000000,)"), "its shape .* needs 80+ bytes, and it has"),
+        ("logits", npy(DEEP), "."),
+        ("y", npy("-1"), "."),
+        ("y", npy("(8,)").replace(b"<f8", b"|O8"), "it holds Python objects"),
+        ("y", b"\x93NUMPY\x09\x00", "it is written in version"),
+        ("y", b"text", "."),
+    ],
+    ids=[
+        "long y",
+        "long logits",
+        "long prior",
+        "brackets",
+        "negative",
+        "objects",
+        "version",
+        "text",
+    ],
+)
+def test_headers_that_claim_too_much_exit_with_1_and_one_line(
+    capsys, here, name, content, message
+):
+    arrays = with_(prior=np.array(PRIOR))
+    del arrays[name]
+    np.savez("case.npz", **arrays)
+    with zipfile.ZipFile("case.npz", "a") as archive:
+        archive.writestr(f"{name}.npy", content)
+    assert main(["mi", "case.npz"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(rf"softmi: array {name} of case.npz cannot be read: .*{message}.*\n", err)
+
+
+@pytest.mark.parametrize("content", [npy("(1000000000000,)"), npy(DEEP), b"\x93NUMPY", b""])
+@pytest.mark.usefixtures("here")
+def test_a_prior_of_bad_headers_exits_with_1_and_one_line(capsys, content):
+    with open("prior.npy", "wb") as file:
+        file.write(content)
+    assert main(["mi", saved(**with_()), "--prior", "prior.npy"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"softmi: --prior prior\.npy cannot be read: .+\n", err)
+
+
+@pytest.mark.usefixtures("here")
+def test_shapes_are_compared_and_limited_before_anything_is_unpacked(capsys, monkeypatch):
+    """24 MB of zeros in a file of 24 kB: neither the wrong shape nor the right one is read."""
+    tracemalloc.start()
+    for labels, message in (
+        (4, r"must hold \(n, columns\) and y \(n,\), got shapes \{'logits': \(1000000, 3\)"),
+        (10**6, r"its shape \(1000000, 3\) needs 24000000 bytes, and 10000000 is most"),
+    ):
+        np.savez_compressed("case.npz", logits=np.zeros((10**6, 3)), y=np.zeros(labels, np.int8))
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        assert main(["mi", "case.npz"]) == 1
+        assert tracemalloc.get_traced_memory()[1] - before < 2**20
+        assert re.search(message, capsys.readouterr().err)
+        monkeypatch.setattr(_arrays, "LARGEST", 10**7)
+    tracemalloc.stop()
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, MemoryError, RuntimeError("full\x1b\nup")])
+def test_what_stops_a_command_is_one_line(capsys, monkeypatch, fault):
+    def stopped(*_, **__):
+        raise fault
+
+    monkeypatch.setattr(softmi, "mutual_information", stopped)
+    status = main(["mi", saved(**with_())])
+    said = {130: "interrupted", 1: r"full\x1b up" if str(fault) != str(MemoryError) else "not eno"}
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"softmi: {said[status]}")
+    assert err.count("\n") == 1
+    assert (status == 130) == (fault is KeyboardInterrupt)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -348,6 +445,7 @@ def test_files_that_are_no_npz_exit_with_1_and_one_line(capsys, here):
         (["mi", "case.npz", "--folds", "1"], "must be at least 2, got 1"),
         (["mi", "case.npz", "--folds", "many"], "invalid _?folds value: 'many'"),
         (["mi", "case.npz", "--device", "abacus"], "argument --device: abacus cannot be used"),
+        (["mi", "inputs.npz", "--device", "meta"], "argument --device: meta cannot be used: "),
         (["mi", "case.npz", "--seed", "1"], "case.npz holds logits, to which --seed does not"),
         (["mi", "inputs.npz", "--prior-corrected"], "X, to which --prior-corrected does not"),
     ],

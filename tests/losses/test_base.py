@@ -1,6 +1,7 @@
 """What all losses share: ruled-out classes, options, dtypes, devices, compile, processes."""
 
 import functools
+import inspect
 import math
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from slow_reference import EPS
 from torch import nn
 from torch.func import grad, jacfwd, jacrev, vmap
 
+import softmi.losses
 from softmi import (
     FocalLoss,
     LDAMLoss,
@@ -26,6 +28,7 @@ from softmi import (
     logit_adjusted_cross_entropy,
     pc_cross_entropy,
 )
+from softmi.losses._base import _Loss
 
 # PyTorch's forward-mode formulas are compiled on first use, in a way that warns.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
@@ -110,12 +113,22 @@ def test_bad_options_of_the_rivals_are_refused_with_what_came_in():
 # --- Modules: dtypes, devices, compile, processes ---------------------------------------------
 
 
-# A new loss gets all of these tests by a line here.
+def as_it_comes(loss):
+    """Make a loss with its options left alone: from class counts if it takes them."""
+    counted = "class_counts" in inspect.signature(loss).parameters
+    return lambda counts: loss(class_counts=counts) if counted else loss()
+
+
+# Every loss that the package exports, so that a new one has all of these tests; then with options.
+EXPORTED = {name: getattr(softmi.losses, name) for name in softmi.losses.__all__}
 MODULES = {
-    "PC-softmax": lambda counts: PCSoftmaxLoss(class_counts=counts),
+    name: as_it_comes(loss)
+    for name, loss in EXPORTED.items()
+    if inspect.isclass(loss) and issubclass(loss, _Loss)
+} | {
     "PC-softmax, smoothed": lambda counts: PCSoftmaxLoss(class_counts=counts, label_smoothing=0.1),
-    "focal": lambda counts: FocalLoss(class_weights=balanced_class_weights(counts)),
-    "ldam": lambda counts: LDAMLoss(counts, reweight_from=0),
+    "focal, weighted": lambda counts: FocalLoss(class_weights=balanced_class_weights(counts)),
+    "LDAM-DRW": lambda counts: LDAMLoss(counts, reweight_from=0),
 }
 
 

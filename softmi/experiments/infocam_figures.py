@@ -5,6 +5,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from jaxtyping import Float, Num
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -43,9 +44,9 @@ def draw_box(axes: Axes, box: Num[Tensor, " 4"], method: str, linestyle: str = "
                              edgecolor=colour(method), linestyle=linestyle))  # fmt: skip
 
 
-def show(axes: Axes, image: Any, **options: Any) -> None:
+def show(axes: Axes, image: Num[Tensor, "height width"], **options: Any) -> None:
     """Show cells and pixels as they are."""
-    axes.imshow(image, interpolation="nearest", **options)
+    axes.imshow(image.numpy(), interpolation="nearest", **options)
 
 
 def bare(axes: Axes, title: str = "") -> None:
@@ -180,7 +181,7 @@ def draw_means(means: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
     """Averages over the test images: of the true boxes, and of CAM in each main geometry."""
     figure, axes = plt.subplots(1, 4, figsize=(7.2, 2.2))
     for ax, (name, mean) in zip(axes, means.items(), strict=True):
-        show(ax, np.array(mean), cmap="magma", vmin=0)
+        show(ax, torch.tensor(mean), cmap="magma", vmin=0)
         bare(ax, "true boxes" if name == "boxes" else f"CAM, {geometry_label(name)}")
     title(figure, "Averages over the test images: birds are in the middle")
     return figure

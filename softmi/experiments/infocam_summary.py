@@ -114,6 +114,6 @@ def of_first_seed(first: Mapping[str, Any], classes: Int[np.ndarray, " images"])
             for n in ("cam", "infocam_plus")
         },
         "permuted": {g: {k: c[k] for k in kept[:2]} for g, c in first["permuted"].items()},
-        "curves": {n: {g: np.round(every[n][g]["curve"], 4).tolist() for g in main}
+        "curves": {n: {g: np.round(every[n][g]["curve"].numpy(), 4).tolist() for g in main}
                    for n in ("cam", "infocam", "infocam_plus")},
     }  # fmt: skip

@@ -1,6 +1,7 @@
 """One seeded training loop on Lightning Fabric, for every experiment of the book."""
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,6 +191,29 @@ def _resumed(
     if done > epochs:
         raise ValueError(f"{checkpoint} is of a run of {done} epochs, got epochs={epochs}")
     return rest
+
+
+def epoch_seconds() -> Callable[[nn.Module, int], dict[str, float]]:
+    """Return an `after_epoch` of :func:`softmi.fit` that records the `seconds` of each epoch.
+
+    The clock starts here. The sum over `history.records` is the time of training, also of a run
+    that was cut short: the checkpoint holds the records.
+
+    Example:
+        >>> lap = epoch_seconds()
+        >>> list(lap(nn.Linear(1, 1), 0))
+        ['seconds']
+
+    """
+    last = time.perf_counter()
+
+    def lap(model: nn.Module, epoch: int) -> dict[str, float]:
+        nonlocal last
+        now = time.perf_counter()
+        last, passed = now, now - last
+        return {"seconds": passed}
+
+    return lap
 
 
 def warm_up_and_drops(

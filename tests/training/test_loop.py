@@ -17,6 +17,7 @@ from softmi.evidence.units import kept_unit
 from softmi.models import MLP, GAPNet
 from softmi.training import (
     TensorBatches,
+    epoch_seconds,
     predict_logits,
     seed_everything,
     warm_up_and_drops,
@@ -475,3 +476,10 @@ def test_a_unit_whose_process_is_killed_goes_on_to_the_same_weights(tmp_path):
     assert resumed["losses"] == history.losses
     for name, weight in model.state_dict().items():
         assert torch.equal(resumed["weights"][name], weight)
+
+
+def test_seconds_are_those_of_each_epoch_and_their_sum_that_of_the_run(monkeypatch):
+    times = iter([10.0, 12.0, 15.0])
+    monkeypatch.setattr("softmi.training.loop.time.perf_counter", lambda: next(times))
+    lap = epoch_seconds()
+    assert [lap(nn.Identity(), epoch) for epoch in (0, 1)] == [{"seconds": 2.0}, {"seconds": 3.0}]

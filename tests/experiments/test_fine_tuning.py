@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from softmi.experiments import fine_tuning as finetuning
+from softmi.experiments import fine_tuning
 from softmi.experiments.fine_tuning import (
     RECIPES,
     RandomCrops,
@@ -26,7 +26,7 @@ def global_generator():
         yield
 
 
-class TinyCUB(finetuning.CUB):
+class TinyCUB(fine_tuning.CUB):
     """Six training images of three classes, and test images that must not be read."""
 
     def __init__(self, size: int = 40) -> None:
@@ -117,8 +117,8 @@ def test_the_rate_falls_by_ten_every_so_many_epochs(monkeypatch):
         assert {group["weight_decay"] for group in optimiser.param_groups} == {1e-4}
         return SimpleNamespace(losses=[], records=[])
 
-    monkeypatch.setattr(finetuning, "fit", spy)
-    monkeypatch.setattr(finetuning, "vgg16_gap", tiny_network)
+    monkeypatch.setattr(fine_tuning, "fit", spy)
+    monkeypatch.setattr(fine_tuning, "vgg16_gap", tiny_network)
     fine_tune(tiny(epochs=5, decay_every=2, head=("1.",)), TinyCUB(), device="cpu")
     base = torch.tensor([[1, 10]] * 2 + [[0.1, 1]] * 2 + [[0.01, 0.1]])
     torch.testing.assert_close(torch.tensor(rates), 0.001 * base)
@@ -174,7 +174,7 @@ def test_two_steps_of_each_network_and_its_maps_from_what_is_kept(name):
 
 
 def test_a_run_that_is_cut_short_goes_on_to_the_same_network(tmp_path, monkeypatch):
-    monkeypatch.setattr(finetuning, "vgg16_gap", tiny_network)
+    monkeypatch.setattr(fine_tuning, "vgg16_gap", tiny_network)
     recipe = tiny("vgg16_gap_adl", epochs=4, decay_every=1, head=("1.",), rate=0.1)
     whole = fine_tune(recipe, TinyCUB(), 3, device="cpu")
 
@@ -189,19 +189,20 @@ def test_a_run_that_is_cut_short_goes_on_to_the_same_network(tmp_path, monkeypat
 
     path = tmp_path / "unit.ckpt"
     with monkeypatch.context() as patch:
-        patch.setattr(finetuning, "RandomCrops", Cut)
+        patch.setattr(fine_tuning, "RandomCrops", Cut)
         with pytest.raises(KeyboardInterrupt):
             fine_tune(recipe, TinyCUB(), 3, device="cpu", checkpoint=path)
     assert path.exists()
     resumed = fine_tune(recipe, TinyCUB(), 3, device="cpu", checkpoint=path)
     assert resumed["losses"] == whole["losses"]
     assert len(resumed["losses"]) == 4
+    assert resumed["seconds"] > 0
     for key, value in whole["weights"].items():
         assert torch.equal(resumed["weights"][key], value), key
 
 
 def test_the_seed_decides_the_run(monkeypatch):
-    monkeypatch.setattr(finetuning, "vgg16_gap", tiny_network)
+    monkeypatch.setattr(fine_tuning, "vgg16_gap", tiny_network)
     recipe = tiny(head=("1.",))
     runs = [fine_tune(recipe, TinyCUB(), seed, device="cpu")["losses"] for seed in (1, 1, 2)]
     assert runs[0] == runs[1] != runs[2]

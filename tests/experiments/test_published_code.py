@@ -7,7 +7,10 @@ from scipy.integrate import quad
 
 from softmi import box_iou
 from softmi.experiments.published_code import (
+    effect_of_unclamped_overlap,
     mean_of_running_means,
+    printed_accuracy,
+    scores_by_misread_boxes,
     unclamped_iou,
     weights_of_running_means,
 )
@@ -77,3 +80,30 @@ def test_unclamped_overlap_equals_the_true_one_where_boxes_meet():
     boxes = torch.cat([corner, corner + 45], -1)  # all contain the pixel (42, 42)
     a, b = boxes.unbind(1)
     torch.testing.assert_close(unclamped_iou(a, b), box_iou(a, b, inclusive=True), atol=0, rtol=0)
+
+
+def test_printed_number_is_that_of_the_list_sorted_by_class():
+    hits, targets = torch.tensor([0, 1, 0, 1]).bool(), torch.tensor([1, 0, 1, 0])
+    found = printed_accuracy(hits, targets, [2, 4], orders=100)
+    assert found["accuracy"] == 0.5
+    assert (found["batch_2"]["printed"], found["batch_2"]["off"]) == (0.75, 0.25)
+    assert found["batch_2"]["other_orders"] == {"low": 0.25, "high": 0.75}  # the two extremes
+    assert found["batch_4"]["other_orders"] == {"low": 0.5, "high": 0.5}  # one batch: a mean
+
+
+def test_misread_boxes_reward_the_picture_and_not_the_truth():
+    # In the corner all is read rightly; a box at the far edge becomes four times as large.
+    true = torch.tensor([[0.0, 0, 40, 40], [32, 32, 64, 64]])
+    found = scores_by_misread_boxes(true, true, 64)
+    assert found["misread"] == found["leaves_the_picture"] == 0.5
+    assert found["perfect"] == 0.5
+    assert found["best_possible"] == 0.5  # a quarter of 64 x 64 lies inside the picture
+    assert found["whole_picture_true"] == 0  # 0.39 and 0.25
+    assert found["infocam_true"] == 1
+
+
+def test_overlap_without_a_clamp_makes_hits_of_boxes_apart():
+    true = torch.tensor([[0, 0, 50, 50], [0, 0, 50, 50], [0, 0, 50, 50]])
+    ours = torch.tensor([[100, 100, 150, 150], [10, 10, 50, 50], [60, 0, 90, 50]])
+    # apart in both axes; overlapping; apart in one, where the overlap is negative
+    assert effect_of_unclamped_overlap(ours, true) == {"differ": 2, "false_hits": 1, "images": 3}

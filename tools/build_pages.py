@@ -8,9 +8,9 @@ book/_generated/headline.md    the picture, the verdict counts and the table of 
 book/_generated/headline-*.svg the picture of the first page, in a light and a dark version
 book/_generated/scoreboard.md  every claim, by chapter, with reasons and provenance
 book/_generated/scoreboard.*   the same as .csv and .json, to download
-book/_generated/play-*.svg     static pictures of the page that responds
 book/_generated/cost.md        time, hardware and seeds of each full run
 book/_generated/colab.md       the cell that readies a notebook on Colab
+book/_generated/equations.md   paper, item, function, chapters and tests
 book/_generated/clone.md       the commands that bring the book to a machine
 book/_generated/citation.md    BibTeX of this book and of the papers that it examines
 README.md                      the table between its two markers, with --readme
@@ -26,7 +26,7 @@ from pybtex.database import BibliographyData, parse_file
 from softmi.evidence.ledger import Judgement, judge, load_claims
 from softmi.evidence.results import load_result
 from softmi.evidence.tables import markdown_table
-from tools import play_data
+from tools.book.equations import equations_page
 from tools.headline_figure import alternative_text, caption, headline_figure
 from tools.scoreboard import (
     EXAMINED,
@@ -200,13 +200,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "citation.md": citation_page(),
         "colab.md": COLAB.format(url=repository()),
         "clone.md": CLONE.format(url=repository()),
+        "equations.md": equations_page(),
     }
     for name, text in pages.items():
         (GENERATED / name).write_text(text, encoding="utf-8")
     known = {j.claim.id: j for j in judgements}
     for mode in ("light", "dark"):
         headline_figure(GENERATED / f"headline-{mode}.svg", known, dark=mode == "dark")
-    play_data.pictures(GENERATED)
     readme = ROOT / "README.md"
     if chosen.readme:
         updated = readme_with_results(readme.read_text(encoding="utf-8"), judgements)

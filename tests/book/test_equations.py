@@ -1,10 +1,13 @@
 """From paper to code: each source names a paper and has a test, each marker names a source."""
 
+import inspect
+import re
 import subprocess
 import sys
 
 import pytest
 
+import softmi.losses
 from tools.book import equations
 from tools.book.equations import PaperTest, Source
 
@@ -16,7 +19,17 @@ TEST = PaperTest("qin2019", "eq. 8", "test_pc_softmax_by_hand", "tests/losses/te
 def test_papers_functions_and_tests_of_the_project_name_each_other():
     read = equations.keys(), equations.sources(), equations.paper_tests()
     found = "\n".join(equations.problems(*read))
-    assert not found, found
+    if found:
+        pytest.fail(found, pytrace=False)
+
+
+def test_every_public_loss_says_where_it_is_from_or_refers_to_one_that_does():
+    for name in softmi.losses.__all__:
+        thing = getattr(softmi.losses, name)
+        text = inspect.getdoc(thing) if inspect.isfunction(thing) or inspect.isclass(thing) else ""
+        if text and not re.search(r"\nSource: |:(func|class):`\w+`", text):
+            told = f"end the docstring of softmi.losses.{name} with `Source: key, item.`"
+            pytest.fail(told, pytrace=False)
 
 
 def test_what_is_missing_is_named_with_what_to_do():

@@ -48,7 +48,7 @@ from tools.scoreboard import (
 )
 
 GENERATED = ROOT / "book" / "_generated"
-README_MARKERS = ("<!-- results: written by `make book` -->", "<!-- end of results -->")
+README_MARKERS = ("<!-- results: written by `make claims` -->", "<!-- end of results -->")
 HEADER = ("claim", "paper", "ours", "verdict", "proof")
 
 

@@ -18,31 +18,37 @@
 # {term}`PC-softmax`, the paper's form for skewed data, is the same bound written for {term}`logits <logit>` that carry no {term}`prior`.
 
 # %% tags=["remove-cell"]
-import time
+import math
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 from IPython.display import Markdown, display
 
 from softmi import (
-    DiscreteJoint,
     entropy,
     mutual_information,
     pc_cross_entropy,
     pc_softmax,
     pointwise_mutual_information,
 )
-from softmi.evidence.figures import colour, dark_style, label_line, use_style
-from softmi.evidence.tables import claims_table, format_number, markdown_table
-from softmi.evidence.results import load_result, save_result
+from softmi.evidence.figures import dark_style, use_style
+from softmi.evidence.results import load_result
+from softmi.evidence.tables import claims_table, provenance_table
+from softmi.experiments.softmax_is_mutual_information import (
+    NAME,
+    SETTINGS,
+    draw_example,
+    expectation,
+    gradients,
+    run,
+)
+from softmi.experiments.softmax_is_mutual_information_figures import draw_training, error_table
 
 use_style()
 torch.set_num_threads(1)
-started = time.perf_counter()
 
 # %% tags=["nbval-check-output", "remove-input"]
-display(Markdown(claims_table("01_softmax_is_mutual_information")))
+display(Markdown(claims_table(NAME)))
 
 # %% [markdown]
 # Every row is computed from a result file, and so is its {term}`verdict`; the rest of this page derives the rows one by one.
@@ -51,13 +57,6 @@ display(Markdown(claims_table("01_softmax_is_mutual_information")))
 profile = "smoke"
 seed = 0
 device = "cpu"
-
-# %%
-settings = {
-    "smoke": {"tables": 20, "inputs": 12, "classes": 6, "steps": 400},
-    "full": {"tables": 1000, "inputs": 60, "classes": 20, "steps": 4000},
-}[profile]
-generator = torch.Generator().manual_seed(seed)
 
 # %% [markdown]
 # ## The idea in plain words
@@ -100,44 +99,37 @@ generator = torch.Generator().manual_seed(seed)
 # On a discrete joint table every term can be summed exactly, so that the equation can be tested to rounding.
 # The table is small, skewed and random; the classifier is random too, and therefore bad.
 
-
 # %%
-def random_joint(inputs: int, classes: int) -> DiscreteJoint:
-    """Return a random joint table whose label prior falls off by a factor of twenty or so."""
-    noise = -torch.rand(inputs, classes, generator=generator, dtype=torch.float64).log()
-    table = noise.square() * torch.logspace(0, -1.3, classes, dtype=torch.float64)
-    return DiscreteJoint(table / table.sum())
-
-
-def expectation(joint: DiscreteJoint, values: torch.Tensor) -> float:
-    """Return the mean of values[x, y] under the joint table."""
-    return float((joint.table * values).sum())
-
-
-joint = random_joint(settings["inputs"], settings["classes"])
+generator = torch.Generator().manual_seed(seed)
+joint, logits, x, y = draw_example(SETTINGS[profile], generator)
 truth = joint.mutual_information().value
-logits = torch.randn(joint.table.shape, generator=generator, dtype=torch.float64)
+inputs, classes = joint.table.shape
+rarest, commonest = joint.prior.min(), joint.prior.max()
+print(f"{inputs} inputs, {classes} labels: {rarest:.3f} to {commonest:.3f}")
+print(f"I(X;Y) = {truth:.3f} nats, at most H(Y) = {entropy(joint.prior):.3f}")
 
 # %% [markdown]
 # In code, the summand of the first term is the *{term}`pointwise mutual information`* of an input with a label.
+# `expectation` sums it over the table.
 
 # %%
-log_q = logits.log_softmax(dim=1)
-bound = expectation(joint, pointwise_mutual_information(logits, joint.prior))
-posterior = joint.posterior()
-gap = expectation(joint, posterior.log() - log_q)  # E KL(p || q)
+pmi = pointwise_mutual_information(logits, joint.prior)
+bound, log_posterior = expectation(joint, pmi), joint.posterior().log()
+gap = expectation(joint, log_posterior - logits.log_softmax(1))  # E KL(p || q)
 
 assert bound < truth  # a random classifier knows less than there is to know
-assert abs(bound + gap - truth) < 1e-12  # sums of a few hundred terms of size one: rounding
+assert abs(bound + gap - truth) < 1e-12  # rounding of a few hundred terms
+print(f"bound {bound:.3f} + gap {gap:.3f} = {bound + gap:.3f} nats")
 
 # %% [markdown]
 # `softmi.mutual_information` computes the bound from samples: the mean of the same quantity, with its standard error.
 # On samples drawn from the table it must agree with the exact sum within a few standard errors.
 
 # %%
-x, y = joint.sample(20_000, generator)
 estimate = mutual_information(logits[x], y, joint.prior)
 assert abs(estimate.value - bound) < 4 * estimate.standard_error
+mean, error = estimate.value, estimate.standard_error
+print(f"{len(y):,} samples: {mean:.3f} ± {error:.3f} nats; exactly {bound:.3f}")
 
 # %% [markdown]
 # ## Step 2: PC-softmax is a density ratio
@@ -153,13 +145,16 @@ assert abs(estimate.value - bound) < 4 * estimate.standard_error
 # Put the true log-likelihoods in for $f$, and $\log s_y$ is the exact pointwise mutual information.
 
 # %%
-likelihood = joint.table / joint.prior  # p(x | y), up to what depends on x alone
+likelihood = joint.table / joint.prior  # p(x | y)
 ratio = pc_softmax(likelihood.log(), joint.prior)
 exact = joint.table / (joint.input_marginal[:, None] * joint.prior)
 
 assert torch.allclose(ratio, exact, rtol=1e-10, atol=0)
-assert torch.allclose((joint.prior * ratio).sum(1), torch.ones(len(ratio)).double(), atol=1e-12)
+sums = (joint.prior * ratio).sum(1)
+assert torch.allclose(sums, torch.ones_like(sums), atol=1e-12)
 assert ratio.max() > 1
+seen, label = divmod(int(ratio.argmax()), classes)
+print(f"input {seen} makes label {label} {ratio.max():.1f} times as likely")
 
 # %% [markdown]
 # ## Step 3: the identity that joins the two
@@ -183,22 +178,12 @@ assert ratio.max() > 1
 # :::
 #
 # Ren et al. (2020) published this loss as {term}`balanced softmax`, and Menon et al. (2021) as the {term}`logit-adjusted loss <logit adjustment>` with $\tau = 1$: three names, one kernel.
-
+# The next cell differentiates the paper's own formula, and the shifted cross-entropy.
 
 # %%
-def gradients(joint: DiscreteJoint, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gradient of -log s_y as the paper writes it, and of cross-entropy on f + log pi."""
-    labels = torch.arange(len(logits)) % logits.shape[1]
-    f = logits.clone().requires_grad_()
-    ratio = f.exp() / (joint.prior * f.exp()).sum(dim=1, keepdim=True)
-    (paper,) = torch.autograd.grad(-ratio.log()[range(len(f)), labels].mean(), f)
-    shifted = torch.nn.functional.cross_entropy(f + joint.prior.log(), labels)
-    (plain,) = torch.autograd.grad(shifted, f)
-    return paper, plain
-
-
 paper, plain = gradients(joint, logits)
-assert torch.allclose(paper, plain, rtol=0, atol=1e-15)  # entries are at most 1/N, rounded at 1e-16
+assert torch.allclose(paper, plain, rtol=0, atol=1e-15)  # rounded at 1e-16
+print(f"entries up to {paper.abs().max():.3f}; the same to 1e-15")
 
 # %% [markdown]
 # The library has one function for all three names, `softmi.pc_cross_entropy`, which works in log-space and so survives logits of any size.
@@ -207,7 +192,9 @@ assert torch.allclose(paper, plain, rtol=0, atol=1e-15)  # entries are at most 1
 labels = torch.arange(len(logits)) % logits.shape[1]
 loss = pc_cross_entropy(logits, labels, joint.prior)
 pmi = pointwise_mutual_information(logits, joint.prior, prior_corrected=True)
-assert torch.isclose(loss, -pmi[range(len(labels)), labels].mean(), rtol=1e-12)
+mean = pmi[range(len(labels)), labels].mean()
+assert torch.isclose(loss, -mean, rtol=1e-12)
+print(f"loss {loss:.4f}; mean pointwise mutual information {mean:.4f} nats")
 
 # %% [markdown]
 # ## Step 4: the constant is H(Y), not log M
@@ -225,145 +212,67 @@ assert torch.isclose(loss, -pmi[range(len(labels)), labels].mean(), rtol=1e-12)
 # {ref}`A figure with a slider <try-prior>` shows by how much, as the classes get less even.
 
 # %%
-best = expectation(joint, posterior.log() - joint.prior.log())  # H(Y) - CE at the optimum
-wrong = expectation(joint, posterior.log()) + np.log(joint.table.shape[1])  # log M - CE
-over_count = np.log(joint.table.shape[1]) - float(entropy(joint.prior))
+best = expectation(joint, log_posterior - joint.prior.log())  # H(Y) - CE
+wrong = expectation(joint, log_posterior) + math.log(classes)  # log M - CE
+over_count = math.log(classes) - float(entropy(joint.prior))
 
 assert abs(best - truth) < 1e-12
 assert abs(wrong - best - over_count) < 1e-12
 assert wrong > truth
+print(f"H(Y) - CE = {best:.3f} nats, the truth; log M - CE = {wrong:.3f}")
 
 # %% [markdown]
 # ## Training closes the gap
 #
-# The bound is tight only at the true posterior; gradient descent on the cross-entropy moves towards it.
-# Below, a table of free logits is trained by full-batch gradient steps, once with plain cross-entropy and once with PC-softmax.
+# The bound is tight only at the true posterior; whatever lowers the cross-entropy moves towards it.
+# Below, a table of free logits is trained by Adam on the exact loss of the whole table, once with plain cross-entropy and once with PC-softmax.
+# Adam is not gradient descent: it divides each entry of the gradient by its recent size, and so takes another path.
+# Both end at the same probabilities, since the loss is convex in the logits.
+# But a number added to all logits of an input changes no probability: gradient descent never moves in that direction, and Adam does.
+# Here nothing hangs on it; chapter 08 turns on that difference.
+#
+# One call of `run` trains both, and tries all the equations above on many tables.
+# This page runs its smoke {term}`profile`, on the small table above; the numbers in the opening answer are of the archived full run and its larger table.
+
+# %%
+live = run(profile, seed=seed)
+curves = live["curves"]
+for method in ("softmax + H(Y)", "PC-softmax"):
+    assert max(curves[method]) <= truth + 1e-12  # a lower bound at every step
+    assert truth - curves[method][-1] < 0.05 * truth
+    print(f"{method}: {curves[method][0]:.3f} to {curves[method][-1]:.3f} nats")
+assert max(live["worst"].values()) < 1e-10
+print(f"truth: {truth:.3f}; every equation holds to 1e-10 on all tables")
+
+# %% [markdown]
 # In {numref}`fig-training` both readings climb to the same exact value, and with $\log M$ in place of $H(Y)$ the plain one climbs past it.
 
-
-# %% tags=["hide-input"]
-def train(joint: DiscreteJoint, steps: int, *, prior_corrected: bool) -> list[float]:
-    """Minimise the exact loss over a free table of logits; return the bound at each step."""
-    f = torch.zeros_like(joint.table, requires_grad=True)
-    optimiser = torch.optim.Adam([f], lr=0.05)
-    log_prior = joint.prior.log()
-    bounds = []
-    for _ in range(steps):
-        log_q = (f + log_prior if prior_corrected else f).log_softmax(dim=1)
-        loss = -(joint.table * log_q).sum()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        bounds.append(float(entropy(joint.prior)) - loss.item())
-    return bounds
-
-
-curves = {
-    "softmax + H(Y)": train(joint, settings["steps"], prior_corrected=False),
-    "PC-softmax": train(joint, settings["steps"], prior_corrected=True),
-}
-for bounds in curves.values():
-    assert max(bounds) <= truth + 1e-12  # a lower bound at every step
-    assert truth - bounds[-1] < 0.05 * truth
-
 # %% tags=["hide-input"] mystnb={"image": {"classes": "only-light", "alt": "Three curves against training steps. Softmax with H(Y) and PC-softmax rise from below to the dashed line of the true mutual information and stay under it; softmax with log M lies above softmax with H(Y) throughout and ends above the line."}}
-steps = np.arange(1, settings["steps"] + 1)
-curves["softmax + log M"] = [b + over_count for b in curves["softmax + H(Y)"]]
-
-
-def draw_headline():
-    _, axes = plt.subplots()
-    axes.axhline(truth, color=colour("truth"), linestyle="--", linewidth=1)
-    label_line(axes, 1, 1.04 * truth, "truth", "true I(X;Y)")
-    for method, style in (("softmax + H(Y)", "-"), ("PC-softmax", "--"), ("softmax + log M", "-")):
-        axes.plot(steps, curves[method], style, color=colour(method), linewidth=2)
-    label_line(axes, steps[-1] / 8, 0.94 * curves["softmax + log M"][-1], "softmax + log M")
-    label_line(axes, steps[-1] / 8, 0.90 * truth, "PC-softmax")
-    label_line(axes, steps[-1] / 8, 0.79 * truth, "softmax + H(Y)")
-    axes.set(xscale="log", xlabel="training step", ylabel="estimate (nats)", xlim=(1, steps[-1]))
-    axes.set_title("Both valid bounds climb to the truth; the wrong constant overshoots it")
-    plt.show()
-
-
-draw_headline()
+_ = draw_training(curves, truth)
+plt.show()
 
 # %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Three curves against training steps. Softmax with H(Y) and PC-softmax rise from below to the dashed line of the true mutual information and stay under it; softmax with log M lies above softmax with H(Y) throughout and ends above the line."}, "figure": {"name": "fig-training", "caption": "What three readings say while a network trains; the dashed line is the true information."}}
 with dark_style():
-    draw_headline()
+    _ = draw_training(curves, truth)
+    plt.show()
 
 # %% [markdown]
 # ## The full result
 #
-# The checks above, on many random tables of random size, in both {term}`profiles <profile>`; the archived run of the full profile is printed here.
+# The checks above, on many random tables of random size; the archived run of the full profile is printed here.
 # Each number is the worst case over all tables.
 
-
-# %% tags=["hide-input"]
-def measure(joint: DiscreteJoint) -> dict[str, float]:
-    """Return the error of each step of the derivation on one table and one random classifier."""
-    f = 3 * torch.randn(joint.table.shape, generator=generator, dtype=torch.float64)
-    truth, prior = joint.mutual_information().value, joint.prior
-    posterior, log_prior = joint.posterior(), joint.prior.log()
-    plain = expectation(joint, pointwise_mutual_information(f, prior))
-    corrected = expectation(joint, pointwise_mutual_information(f, prior, prior_corrected=True))
-    shifted_ce = -expectation(joint, (f + log_prior).log_softmax(1))
-    gap = expectation(joint, posterior.log() - f.log_softmax(1))
-    likelihood = (joint.table / prior).log()
-    optimum = pointwise_mutual_information(likelihood, prior, prior_corrected=True)
-    pc, shifted = gradients(joint, f)
-    best_ce = -expectation(joint, posterior.log())
-    log_m = float(np.log(len(prior)))
-    return {
-        "decomposition": abs(plain + gap - truth),
-        "bound_violation": max(0.0, plain - truth, corrected - truth),
-        "optimum": abs(expectation(joint, optimum) - truth),
-        "identity": abs(corrected - (float(entropy(prior)) - shifted_ce)),
-        "gradient": float((pc - shifted).abs().max()),
-        "density_ratio": float(((prior * pc_softmax(f, prior)).sum(1) - 1).abs().max()),
-        "over_count": abs((log_m - best_ce - truth) - (log_m - float(entropy(prior)))),
-        "log_m_minus_truth": log_m - best_ce - truth,
-    }
-
-
-worst: dict[str, float] = {}
-smallest_excess = np.inf
-for _ in range(settings["tables"]):
-    shape = torch.randint(2, 1 + settings["classes"], (), generator=generator).item()
-    errors = measure(random_joint(settings["inputs"], shape))
-    smallest_excess = min(smallest_excess, errors.pop("log_m_minus_truth"))
-    worst = {key: max(worst.get(key, 0.0), value) for key, value in errors.items()}
-training_gap = {m: truth - curves[m][-1] for m in ("softmax + H(Y)", "PC-softmax")}
-save_result(
-    "01_softmax_is_mutual_information",
-    {
-        "worst": worst,
-        "log_m_excess": smallest_excess,
-        "training": {"truth": truth, "largest_gap": max(training_gap.values())},
-        "tables": settings["tables"],
-        "steps": settings["steps"],
-    },
-    protocol={"data": "random discrete joint tables", "arithmetic": "float64"},
-    profile=profile,
-    seeds=[seed],
-    seconds=time.perf_counter() - started,
-)
-assert max(worst.values()) < 1e-10
-
 # %% tags=["nbval-check-output", "remove-input"]
-archived = load_result("01_softmax_is_mutual_information")
-values = archived["values"]
-meaning = {
-    "decomposition": "$I = [H(Y) - \\mathrm{CE}] + \\mathbb{E}\\,\\mathrm{KL}$",
-    "bound_violation": "bound above the truth",
-    "optimum": "$\\mathbb{E} \\log s_Y = I$ at the true likelihoods",
-    "identity": "$\\mathbb{E} \\log s_Y = H(Y) - \\mathrm{CE}(f + \\log \\pi)$",
-    "gradient": "gradients of PC-softmax and of shifted cross-entropy",
-    "density_ratio": "$\\sum_k \\pi_k s_k = 1$",
-    "over_count": "excess of the $\\log M$ constant is $\\log M - H(Y)$",
-}
-rows = [(text, f"{values['worst'][key]:.0e}") for key, text in meaning.items()]
-assert set(meaning) == set(values["worst"])
-display(Markdown(markdown_table(("equation", f"worst error, {values['tables']} tables"), rows)))
+full = load_result(NAME)["values"]
+display(Markdown(error_table(full)))
+
+# %% [markdown]
+# What training leaves of the gap, and what the wrong constant adds even on the table that is kindest to it:
+
+# %% tags=["nbval-check-output"]
+gap, excess = full["training"]["largest_gap"], full["log_m_excess"]
+print(f"a gap of {gap:.6f} nats after {full['steps']:,} steps")
+print(f"at least {excess:.3f} nats too much with log M")
 
 # %% [markdown]
 # ## What could be wrong
@@ -375,14 +284,7 @@ display(Markdown(markdown_table(("equation", f"worst error, {values['tables']} t
 # * **Older than the paper.** $H(Y) - \mathrm{CE}$ is Barber and Agakov's bound; what the paper adds is the reading of everyday training as its maximisation, and the {term}`density-ratio <density ratio>` form for skewed priors.
 
 # %% tags=["nbval-check-output", "remove-input"]
-source = archived["provenance"]
-display(
-    Markdown(
-        f"*Full run: {values['tables']} tables, seed {source['seeds'][0]}, {source['date']}, "
-        f"commit `{source['commit'][:10]}`, {source['device']}, torch {source['versions']['torch']}; "
-        f"training gap after {values['steps']} steps {format_number(values['training']['largest_gap'], 6)} nats.*"
-    )
-)
+display(Markdown(provenance_table(NAME)))
 
 # %% [markdown]
 # ## Exercises

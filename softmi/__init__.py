@@ -24,6 +24,7 @@ a label-noise channel over images                      :class:`LabelNoise`
 CAM, infoCAM, infoCAM+, Finer-CAM's contrast            :class:`ActivationMaps`,
                                                        :func:`class_activation_map`
 the region R of infoCAM (window sum)                   :func:`window_sum`
+a map of cells over the pixels of its picture          :func:`map_to_picture`
 box of a map, IoU                                      :func:`boxes_from_score_maps`,
                                                        :func:`box_iou`
 GT-known Loc, Top-1 Loc                                :class:`LocalizationAccuracy`

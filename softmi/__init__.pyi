@@ -118,6 +118,9 @@ from .maps.contrast import (
 from .maps.contrast import (
     contrast_weights as contrast_weights,
 )
+from .maps.picture import (
+    map_to_picture as map_to_picture,
+)
 from .maps.pixels import (
     PixelAveragePrecision as PixelAveragePrecision,
 )

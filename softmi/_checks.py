@@ -1,13 +1,17 @@
 """Checks of what callers pass in: each raises at once and restates what it received."""
 
+import math
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 # int beside float: run-time checkers do not take one for the other, and class counts are integers.
 PriorLike = Tensor | np.ndarray | Sequence[float | int]
+HANDFUL = 10  # so few rows may look like probabilities by chance or by hand
 
 
 def describe(tensor: Tensor) -> str:
@@ -20,11 +24,48 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def values_can_be_checked(tensor: Tensor) -> bool:
+def values_can_be_checked(*tensors: Tensor) -> bool:
     """Value checks read data: on an accelerator they would wait for it, under compile they break
-    the graph. There, bad values propagate as in PyTorch's own cross-entropy.
+    the graph, and under `torch.func.vmap` there is no one value. There, bad values propagate as
+    in PyTorch's own cross-entropy.
     """
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+    if torch.compiler.is_compiling():
+        return False
+    return all(t.device.type == "cpu" and not _stands_for_many(t) for t in tensors)
+
+
+def _stands_for_many(tensor: Tensor) -> bool:
+    """Whether `torch.func.vmap` runs over it; PyTorch has no public way to ask."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            return True
+        tensor = functorch.get_unwrapped(tensor)  # of grad, jvp and their like
+    return False
+
+
+def transformed(*tensors: Tensor) -> bool:
+    """Whether `torch.func` or forward-mode differentiation runs over one of them."""
+    is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    return any(is_wrapped(t) or unpack_dual(t).tangent is not None for t in tensors)
+
+
+def sum_tolerance(dtype: torch.dtype, classes: int) -> float:
+    r"""How far the sum of a stored distribution over `classes` may lie from 1 by rounding.
+
+    .. math:: 2 \epsilon + 2 M s + \sqrt M \min(\epsilon, \epsilon_{32}),
+        \quad \text{within } [10^{-6}, 0.02]
+
+    Storing p gives :math:`p (1 + \delta)` with :math:`|\delta| \le \epsilon / 2`, or, below the
+    smallest normal number, :math:`p \pm s / 2` with s the smallest positive one. The relative
+    errors are weighted by probabilities, which sum to one: they do not grow with the number M
+    of classes. Four such roundings are allowed (divide, smooth, mix, store), and the random walk
+    of the sum that a distribution was divided by, which accumulates in float32 at the least.
+    """
+    limits = torch.finfo(dtype)
+    smallest = limits.tiny * limits.eps
+    walk = math.sqrt(classes) * min(limits.eps, torch.finfo(torch.float32).eps)
+    return max(1e-6, min(0.02, 2 * limits.eps + 2 * classes * smallest + walk))
 
 
 def check_logits(logits: Tensor, *, name: str = "logits", allow_empty: bool = False) -> None:
@@ -34,7 +75,11 @@ def check_logits(logits: Tensor, *, name: str = "logits", allow_empty: bool = Fa
     if not logits.is_floating_point():
         raise TypeError(f"{name} must be floating point, got {describe(logits)}")
     if logits.ndim != 2 or logits.shape[1] == 0:
-        raise ValueError(f"{name} must have shape (samples, classes), got {describe(logits)}")
+        hint = "; a score s for the second of two classes is the row (0, s)"
+        raise ValueError(
+            f"{name} must have shape (samples, classes), got {describe(logits)}"
+            f"{hint if logits.ndim == 1 else ''}"
+        )
     if logits.shape[0] == 0 and not allow_empty:
         raise ValueError(f"{name} holds no samples: {describe(logits)}")
 
@@ -47,6 +92,29 @@ def check_finite(tensor: Tensor, *, name: str = "logits") -> None:
         raise ValueError(
             f"{name} must be finite: {int(bad.sum())} of {tensor.numel()} entries are NaN or "
             f"infinite, the first at index {first} is {tensor[first].item()}"
+        )
+
+
+def are_probabilities(logits: Tensor) -> bool:
+    """Whether these are surely no logits: each of more than a handful of rows sums to one.
+
+    Non-negative entries and sums within 0.01 of one, so that rounded figures count too. Logits
+    of a network do not do that in every row.
+    """
+    if len(logits) <= HANDFUL or logits.shape[1] < 2:
+        return False
+    logits = logits.detach()
+    return bool(logits.min() >= 0) and bool(((logits.double().sum(1) - 1).abs() <= 0.01).all())
+
+
+def warn_of_probabilities(logits: Tensor) -> None:
+    """Warn the caller of the public function that calls this of probabilities given as logits."""
+    if are_probabilities(logits):
+        warnings.warn(
+            f"all {len(logits)} rows of logits are non-negative and sum to one: probabilities? "
+            "Then pass their logarithm, torch.log(p); as logits they say next to nothing",
+            UserWarning,
+            stacklevel=3,
         )
 
 
@@ -65,11 +133,13 @@ def check_targets(targets: Tensor, logits: Tensor, *, values: bool = True) -> No
             f"{tuple(logits.shape)}, got {describe(targets)}"
         )
     if values and targets.numel():
-        low, high = int(targets.min()), int(targets.max())
-        if low < 0 or high >= logits.shape[1]:
+        codes = targets.long()  # torch cannot compare unsigned integers of 16 and more bits
+        low, high, classes = int(codes.min()), int(codes.max()), logits.shape[1]
+        if low < 0 or high >= classes:
+            hint = "; labels that count from 1 need targets - 1"
             raise ValueError(
-                f"targets must lie in [0, {logits.shape[1]}) for {logits.shape[1]} classes, "
-                f"got values from {low} to {high}"
+                f"targets must lie in [0, {classes}) for {classes} classes, "
+                f"got values from {low} to {high}{hint if (low, high) == (1, classes) else ''}"
             )
 
 
@@ -83,8 +153,7 @@ def check_soft_targets(targets: Tensor, logits: Tensor, *, values: bool = True) 
     if not values:
         return
     sums = targets.detach().sum(1, dtype=torch.float64)
-    # As for a prior: rounding each of M entries moves the sum by M eps / 2 at most.
-    tolerance = max(1e-6, targets.shape[1] * torch.finfo(targets.dtype).eps)
+    tolerance = sum_tolerance(targets.dtype, targets.shape[1])
     wrong = ~((sums - 1).abs() <= tolerance)  # NaN is wrong too
     if wrong.any():
         row = int(wrong.nonzero()[0])
@@ -153,6 +222,27 @@ def as_class_weights(
     return at_least_float32(tensor.detach())
 
 
+def check_order(prior: object, labels: Sequence | None = None) -> None:
+    """Raise if a pandas Series is not in the order of `labels` (None: 0, 1, ...), or is masked.
+
+    `value_counts(normalize=True)` puts the most frequent label first; read by position it would
+    be taken for another prior.
+    """
+    if isinstance(prior, Tensor):
+        return
+    if np.ma.is_masked(prior):
+        raise ValueError("prior is a masked array with hidden entries: it needs all of them")
+    index = getattr(prior, "index", None)
+    if index is None or callable(index):  # list.index and tuple.index are methods
+        return
+    found, expected = list(index), list(range(len(index)) if labels is None else labels)
+    if found != expected:
+        raise ValueError(
+            f"prior is a pandas Series with index {found[:10]}, but it is read in the order of "
+            f"the classes, {expected[:10]}: reindex it, or pass its values in that order"
+        )
+
+
 def as_prior(
     prior: PriorLike,
     *,
@@ -163,7 +253,8 @@ def as_prior(
     """Return `prior` as a 1-D floating tensor after checking that it is a distribution.
 
     Args:
-        prior: Class probabilities; zeros are allowed.
+        prior: Class probabilities, class after class; zeros are allowed. A pandas Series must
+            have the index 0, 1, ...: its order decides.
         classes: Number of classes that it must have.
         like: Tensor whose device the result takes; its dtype is taken if at least float32.
         values: Also check the values: non-negative, finite, summing to one. Off in hot paths on
@@ -174,7 +265,8 @@ def as_prior(
         ValueError: Wrong shape or length, a negative or non-finite entry, or a sum other than 1.
 
     """
-    tensor = prior if isinstance(prior, Tensor) else torch.as_tensor(np.asarray(prior))
+    check_order(prior)
+    tensor = prior if isinstance(prior, Tensor) else torch.as_tensor(np.array(prior))  # a copy
     if tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"prior must hold real numbers, got {describe(tensor)}")
     if tensor.ndim != 1 or tensor.numel() == 0:
@@ -195,11 +287,42 @@ def as_prior(
         if not torch.isfinite(tensor).all() or (tensor < 0).any():
             raise ValueError(f"prior must be finite and non-negative, got {shown}")
         total = float(checked.double().sum())
-        # Rounding each of M entries to the stored precision moves the sum by M eps / 2 at most.
-        precision = torch.finfo(checked.dtype).eps if checked.is_floating_point() else 0.0
-        if abs(total - 1) > max(1e-6, len(listed) * precision):
+        stored = checked.dtype if checked.is_floating_point() else torch.float64
+        if abs(total - 1) > sum_tolerance(stored, len(listed)):
             raise ValueError(f"prior must sum to 1, got a sum of {total:.8g} from {shown}")
     return tensor
+
+
+def per_class(
+    logits: Tensor | None = None,
+    *,
+    prior: PriorLike | None = None,
+    class_counts: PriorLike | None = None,
+    class_weights: PriorLike | None = None,
+) -> Tensor:
+    """Return whichever of the three is given, checked, as one number for each class of `logits`.
+
+    With logits this is the hot path, where values on an accelerator are not read; without, as when
+    a module is made, they are.
+
+    Raises:
+        ValueError: None is given, or more than one; or what :func:`as_prior`, :func:`as_counts`
+            and :func:`as_class_weights` refuse.
+
+    """
+    options = ((as_prior, prior), (as_counts, class_counts), (as_class_weights, class_weights))
+    given = [(check, values) for check, values in options if values is not None]
+    if len(given) != 1:
+        raise ValueError("give exactly one of prior and class_counts")
+    ((check, values),) = given
+    # Logits of a wrong type or shape have an error of their own, which comes later.
+    known = logits if isinstance(logits, Tensor) and logits.ndim == 2 else None
+    readable = not isinstance(values, Tensor) or values_can_be_checked(values)
+    return check(
+        values,
+        classes=None if known is None else known.shape[1],
+        values=logits is None or readable,
+    )
 
 
 def label_frequencies(targets: Tensor, classes: int) -> Tensor:

@@ -3,18 +3,59 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.special import entr
 from torchmetrics import Metric
 
-from softmi._checks import PriorLike, as_prior, check_finite, check_logits, check_targets, describe
-from softmi.information.estimate import MutualInformationEstimate, _interval
+from softmi._checks import (
+    PriorLike,
+    as_prior,
+    check_finite,
+    check_logits,
+    check_targets,
+    describe,
+    warn_of_probabilities,
+)
+from softmi.information.estimate import MutualInformationEstimate, label_log_probabilities
+from softmi.information.labels import PriorMismatch, check_possible, label_prior
 
 
-class MutualInformation(Metric):
+class _OfWholeResults(Metric):
+    """A metric whose result is kept whole, and whose states keep their precision.
+
+    All that is borrowed from the private parts of torchmetrics stands here: it rebuilds
+    dataclasses that a metric returns, and rounds states when the model around them is rounded.
+    """
+
+    def _wrap_compute(self, compute: Callable) -> Callable:
+        wrapped = super()._wrap_compute(lambda: _Sealed(compute()))
+        return functools.wraps(compute)(lambda: wrapped().content)
+
+    def _apply(self, fn: Callable, exclude_state: Sequence[str] = "") -> Metric:
+        # Moving a model to bfloat16 must not round the sums: follow the device, keep the dtype,
+        # and stay where one is if it has no float64.
+        def moved(tensor: Tensor) -> Tensor:
+            device = fn(torch.empty(0, device=tensor.device)).device
+            return tensor if device.type == "mps" else tensor.to(device)
+
+        # As with compute: torchmetrics would take the batch's estimate apart.
+        kept, self._forward_cache = self._forward_cache, None
+        super()._apply(moved, exclude_state)
+        self._forward_cache = kept
+        return self
+
+
+class _Sealed:
+    """Hides a result from torchmetrics, which rebuilds dataclasses and fails on frozen ones."""
+
+    def __init__(self, content: object) -> None:
+        self.content = content
+
+
+class MutualInformation(_OfWholeResults):
     r"""Estimate :math:`I(X;Y)` from batches of held-out logits, without keeping them.
 
     The number is that of :func:`softmi.mutual_information` on all samples at once (Qin et al.
@@ -36,18 +77,25 @@ class MutualInformation(Metric):
     Called as a function the metric returns the estimate of that batch, whose prior, if None, is
     that of the batch.
 
+    A given prior is that of all labels together, and :meth:`compute` refuses one that they
+    contradict, as :func:`softmi.mutual_information` does. A single batch, which may hold few
+    classes, is not judged: where it contradicts the prior its estimate is marked as "mismatched".
+
     Args:
         num_classes: Number of classes, M.
-        prior: Class probabilities :math:`\pi`, shape (num_classes,); None takes the label
-            frequencies of all samples.
+        prior: Class probabilities :math:`\pi` of the labels, shape (num_classes,); None takes the
+            frequencies of all of them.
         prior_corrected: True for logits trained with :func:`softmi.pc_cross_entropy`, False for
-            plain cross-entropy. True needs the prior, which is then part of q.
+            plain cross-entropy. True needs the prior, which is then part of q: on a balanced
+            test set the uniform one, whatever the network was trained with.
         confidence: Coverage of the interval (low, high), in (0, 1).
+        prior_mismatch: "allow" takes a prior though the labels contradict it; see
+            :func:`softmi.mutual_information`.
         kwargs: Options of `torchmetrics.Metric`.
 
     Raises:
         ValueError: No classes, a prior that is no distribution over them, none at all for
-            prior-corrected logits, or a confidence outside (0, 1).
+            prior-corrected logits, a confidence outside (0, 1), or another `prior_mismatch`.
 
     Example:
         >>> metric = MutualInformation(num_classes=2)
@@ -57,6 +105,7 @@ class MutualInformation(Metric):
         >>> round(estimate.value, 3), round(estimate.in_bits().value, 3), estimate.n_samples
         (0.693, 1.0, 100)
 
+    Source: qin2019, softmax estimator of mutual information.
     """
 
     is_differentiable = False
@@ -73,6 +122,7 @@ class MutualInformation(Metric):
         *,
         prior_corrected: bool = False,
         confidence: float = 0.95,
+        prior_mismatch: PriorMismatch = "raise",
         **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
@@ -82,13 +132,18 @@ class MutualInformation(Metric):
             raise ValueError(f"confidence must be in (0, 1), got {confidence}")
         if prior_corrected and prior is None:
             raise ValueError(
-                "prior_corrected=True needs the prior that the network was trained with: the "
-                "frequencies of the labels are known only after the last batch"
+                "prior_corrected=True needs the prior that the network was trained with, or that "
+                "of the labels where they follow another one: their frequencies are known only "
+                "after the last batch"
             )
+        if prior_mismatch not in ("raise", "allow"):
+            raise ValueError(f'prior_mismatch must be "raise" or "allow", got {prior_mismatch!r}')
         doubles = torch.zeros(num_classes, dtype=torch.float64)
         self.num_classes = num_classes
         self.prior_corrected = prior_corrected
         self.confidence = confidence
+        self.prior_mismatch = prior_mismatch
+        self._of_batch = False
         self.prior = None
         if prior is not None:
             self.prior = as_prior(prior, classes=num_classes, like=doubles).cpu()
@@ -123,77 +178,53 @@ class MutualInformation(Metric):
             )
         check_finite(logits)
         check_targets(targets, logits)
+        warn_of_probabilities(logits)
         device = self.moments.device
         logits, targets = logits.detach().to(device).double(), targets.to(device).long()
-        # A common offset of all logits cancels: taken out first, it costs no digits.
-        adjusted = logits - logits.amax(dim=1, keepdim=True) + self.offset
-        log_q = -torch.nn.functional.cross_entropy(adjusted, targets, reduction="none")
+        log_q = label_log_probabilities(logits, targets, self.offset)
 
         def sums(values: Tensor) -> Tensor:
             return torch.zeros_like(self.offset).index_add(0, targets, values)
 
         count = sums(torch.ones_like(log_q))
-        self._check_possible(count)
+        if self.prior is not None:
+            check_possible(count.cpu(), self.prior)
         mean = sums(log_q) / count.clamp(min=1)
         # What rounding left out of a long sum.
         mean = mean + sums(log_q - mean[targets]) / count.clamp(min=1)
         squares = sums((log_q - mean[targets]).square())
         self.moments = _merged(torch.stack([self.moments, torch.stack([count, mean, squares])]))
 
+    def forward(self, *args: Any, **kwargs: Any) -> MutualInformationEstimate:
+        """Add a batch as :meth:`update` does, and return its own estimate."""
+        self._of_batch = True
+        try:
+            return super().forward(*args, **kwargs)
+        finally:
+            self._of_batch = False
+
     def compute(self) -> MutualInformationEstimate:
         """Return the estimate from all batches so far, of all processes.
 
         Raises:
-            ValueError: There were no samples.
+            ValueError: There were no samples, or their labels contradict the prior.
 
         """
         count, mean, squares = self.moments.cpu()
         n = int(count.sum())
         if n == 0:
             raise ValueError("no samples yet: call update(logits, targets) before compute()")
-        # Again: a MetricCollection may have updated a metric of another prior in this one's place.
-        self._check_possible(count)
-        pi = count / n if self.prior is None else self.prior
+        # A MetricCollection may have updated a metric of another prior in this one's place.
+        mismatch: PriorMismatch = "allow" if self._of_batch else self.prior_mismatch
+        prior = label_prior(count, self.prior, prior_mismatch=mismatch)
         # Classes without samples weigh nothing; the log of their prior may be infinite.
-        pointwise = torch.where(count > 0, mean - pi.log(), 0.0)
+        pointwise = torch.where(count > 0, mean - prior.probabilities.log(), 0.0)
         value = float((count * pointwise).sum()) / n
         spread = float((squares + count * (pointwise - value).square()).sum())
         standard_error = math.sqrt(spread / (n - 1) / n) if n > 1 else math.inf
-        low, high = _interval(value, standard_error, self.confidence)
-        return MutualInformationEstimate(
-            value=value,
-            standard_error=standard_error,
-            low=low,
-            high=high,
-            label_entropy=float(entr(pi).sum()),
-            n_samples=n,
-            _prior=pi,
-            _prior_is_known=self.prior is not None,
+        return MutualInformationEstimate.of_mean(
+            value, standard_error, prior, n_samples=n, confidence=self.confidence
         )
-
-    def _check_possible(self, count: Tensor) -> None:
-        if self.prior is None:
-            return
-        impossible = ((count.cpu() > 0) & (self.prior == 0)).nonzero().flatten().tolist()
-        if impossible:
-            raise ValueError(f"targets contain classes of zero prior: {impossible}")
-
-    def _wrap_compute(self, compute: Callable) -> Callable:
-        wrapped = super()._wrap_compute(lambda: _Sealed(compute()))
-        return functools.wraps(compute)(lambda: wrapped().content)
-
-    def _apply(self, fn: Callable, exclude_state: Sequence[str] = "") -> Metric:
-        # Moving a model to bfloat16 must not round the sums: follow the device, keep the dtype,
-        # and stay where one is if it has no float64.
-        def moved(tensor: Tensor) -> Tensor:
-            device = fn(torch.empty(0, device=tensor.device)).device
-            return tensor if device.type == "mps" else tensor.to(device)
-
-        # As with compute: torchmetrics would take the batch's estimate apart.
-        kept, self._forward_cache = self._forward_cache, None
-        super()._apply(moved, exclude_state)
-        self._forward_cache = kept
-        return self
 
 
 def group_accuracies(
@@ -232,13 +263,6 @@ def group_accuracies(
     groups = {"many": counts > many, "medium": (counts >= few) & (counts <= many)}
     groups["few"] = counts < few
     return {name: float(recalls[g].double().mean()) for name, g in groups.items() if g.any()}
-
-
-class _Sealed:
-    """Hides a result from torchmetrics, which rebuilds dataclasses and fails on frozen ones."""
-
-    def __init__(self, content: MutualInformationEstimate) -> None:
-        self.content = content
 
 
 def _merged(parts: Float[Tensor, "parts 3 classes"]) -> Float[Tensor, "3 classes"]:

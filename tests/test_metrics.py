@@ -17,7 +17,7 @@ from softmi import MutualInformationEstimate, mutual_information
 from softmi.metrics import MutualInformation, group_accuracies
 
 FIELDS = ("value", "standard_error", "low", "high", "label_entropy")
-PRIOR = [0.4, 0.1, 0.2, 0.3]
+PRIOR = [0.1, 0.2, 0.3, 0.4]  # of the labels of `case`
 SETTINGS = {
     "label frequencies": {},
     "known prior": {"prior": PRIOR},
@@ -55,6 +55,7 @@ def assert_same(found: MutualInformationEstimate, expected: MutualInformationEst
 
 @each_setting
 @pytest.mark.parametrize("batch", [1, 64, 300])
+@pytest.mark.paper("qin2019", "softmax estimator of mutual information")
 def test_equals_the_estimate_of_all_samples_for_any_batch_size(setting, batch):
     logits, targets = case(n=300)
     expected = mutual_information(logits, targets, **setting)
@@ -77,7 +78,7 @@ def test_absent_classes_and_a_single_class_are_no_trouble():
     one = torch.zeros_like(targets)
     assert_same(streamed(logits, one).compute(), mutual_information(logits, one))
     assert streamed(logits, one).compute().label_entropy == 0
-    prior = [0.5, 0.5, 0.0, 0.0]
+    prior = [0.1, 0.9, 0.0, 0.0]
     for corrected in (False, True):
         setting = {"prior": prior, "prior_corrected": corrected}
         expected = mutual_information(logits, targets, **setting)
@@ -152,6 +153,20 @@ def test_plain_sums_of_squares_would_fail_there():
     assert abs(textbook / expected.standard_error - 1) > 1e-3
     found = streamed(logits, targets, classes=2).compute().standard_error
     assert found == pytest.approx(expected.standard_error, rel=1e-6)
+
+
+def test_a_long_sum_of_equal_values_keeps_its_digits():
+    """A running sum of a million tenths is off by 1e-11 of itself: the mean is taken again."""
+    n = 10**6
+    logits = torch.tensor([[math.log(math.expm1(0.1)), 0.0]], dtype=torch.float64).expand(n, 2)
+    targets = torch.ones(n, dtype=torch.long)  # log q = -0.1, of each
+    metric = MutualInformation(2, [0.5, 0.5], prior_mismatch="allow")
+    metric.update(logits, targets)
+    running = torch.zeros(2, dtype=torch.float64).index_add(
+        0, targets, torch.full((n,), -0.1, dtype=torch.float64)
+    )
+    assert abs(running[1].item() / n + 0.1) > 1e-13  # why it is needed
+    assert metric.moments[1, 1].item() == pytest.approx(-0.1, rel=1e-15, abs=0)
 
 
 def test_a_common_offset_of_the_logits_costs_no_digits():
@@ -267,7 +282,7 @@ def test_metrics_in_a_collection_stay_apart_though_their_first_batch_agrees():
     sure = 1e3 * nn.functional.one_hot(targets[:8], 4).double()  # log q = 0 under any prior
     batches = [(sure, targets[:8]), (logits, targets)]
     everything = torch.cat([sure, logits]), torch.cat([targets[:8], targets])
-    other = [0.1, 0.2, 0.3, 0.4]
+    other = [0.12, 0.19, 0.3, 0.39]
     settings = SETTINGS | {"other": {"prior": other, "prior_corrected": True}}
     together = MetricCollection({k: MutualInformation(4, **v) for k, v in settings.items()})
     for batch in batches:
@@ -311,7 +326,7 @@ for name, setting in data["settings"].items():
     metric.update(data["logits"][:5], data["targets"][:5])  # goes on from its own part
     result[name] = [vars(e) for e in (both, metric.compute())]
     for summary in result[name]:
-        for key in [k for k, v in summary.items() if isinstance(v, torch.Tensor)]:
+        for key in [k for k, v in summary.items() if not isinstance(v, (int, float))]:
             del summary[key]
 """
 
@@ -359,6 +374,7 @@ def test_on_a_gpu_the_same_number_wherever_the_logits_are():
         ({"num_classes": 3, "prior": [0.5, 0.5]}, "prior has 2 entries, but there are 3 classes"),
         ({"num_classes": 2, "prior": [0.5, 0.6]}, r"sum to 1, got a sum of 1\.1"),
         ({"num_classes": 2, "prior": [-0.5, 1.5]}, "finite and non-negative"),
+        ({"num_classes": 2, "prior_mismatch": "no"}, 'must be "raise" or "allow", got \'no\''),
     ],
 )
 @pytest.mark.usefixtures("no_shape_checks")
@@ -404,6 +420,38 @@ def test_compute_before_update_says_so():
         pytest.raises(ValueError, match=r"no samples yet: call update"),
     ):
         metric.compute()
+
+
+@pytest.mark.parametrize("corrected", [False, True], ids=["plain", "corrected"])
+def test_a_prior_that_all_labels_contradict_is_refused_at_the_end(corrected):
+    logits, targets = case()
+    train = [0.7, 0.1, 0.1, 0.1]
+    metric = streamed(logits, targets, prior=train, prior_corrected=corrected)
+    with pytest.raises(ValueError, match=r"the labels contradict the prior: it says 0\.7, 0\.1"):
+        metric.compute()
+    setting = {"prior": train, "prior_corrected": corrected, "prior_mismatch": "allow"}
+    found = streamed(logits, targets, **setting).compute()
+    assert_same(found, mutual_information(logits, targets, **setting))
+    assert found.prior.status == "mismatched"
+    assert max(found.value, found.low, found.high) <= found.label_entropy
+
+
+def test_a_batch_of_one_class_is_marked_and_not_refused():
+    logits, targets = case(n=2_000)
+    metric = MutualInformation(4, PRIOR)
+    for k in range(4):  # class after class, as sorted files come
+        assert metric(logits[targets == k], targets[targets == k]).prior.status == "mismatched"
+    assert metric.compute().prior.status == "known"
+    assert_same(metric.compute(), mutual_information(logits, targets, PRIOR))
+
+
+def test_a_sure_classifier_under_a_known_prior_stays_below_the_cap():
+    y = torch.tensor([0] * 357 + [1] * 43)
+    logits = 100.0 * nn.functional.one_hot(y).double()
+    found = streamed(logits, y, classes=2, prior=[0.9, 0.1]).compute()
+    assert_same(found, mutual_information(logits, y, [0.9, 0.1]))
+    assert found.at_cap
+    assert found.value == found.high == found.label_entropy
 
 
 def test_no_certified_bound_without_the_summands():

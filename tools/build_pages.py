@@ -8,9 +8,9 @@ book/_generated/headline.md    the picture, the verdict counts and the table of 
 book/_generated/headline-*.svg the picture of the first page, in a light and a dark version
 book/_generated/scoreboard.md  every claim, by chapter, with reasons and provenance
 book/_generated/scoreboard.*   the same as .csv and .json, to download
-book/_generated/play-*.svg     static pictures of the page that responds
 book/_generated/cost.md        time, hardware and seeds of each full run
 book/_generated/colab.md       the cell that readies a notebook on Colab
+book/_generated/equations.md   paper, item, function, chapters and tests
 book/_generated/clone.md       the commands that bring the book to a machine
 book/_generated/citation.md    BibTeX of this book and of the papers that it examines
 README.md                      the table between its two markers, with --readme
@@ -26,16 +26,19 @@ from pybtex.database import BibliographyData, parse_file
 from softmi.evidence.ledger import Judgement, judge, load_claims
 from softmi.evidence.results import load_result
 from softmi.evidence.tables import markdown_table
-from tools import play_data
+from tools.book.equations import equations_page
 from tools.headline_figure import alternative_text, caption, headline_figure
 from tools.scoreboard import (
+    EXAMINED,
     ROOT,
     card_table,
     chapter_titles,
+    claims_of,
     command,
     count_sentence,
     duration,
     our_number,
+    paper_names,
     paper_number,
     scoreboard_csv,
     scoreboard_json,
@@ -47,7 +50,6 @@ from tools.scoreboard import (
 GENERATED = ROOT / "book" / "_generated"
 README_MARKERS = ("<!-- results: written by `make book` -->", "<!-- end of results -->")
 HEADER = ("claim", "paper", "ours", "verdict", "proof")
-EXAMINED = ("qin2019", "qin2021evaluator", "qin2021infocam")
 
 
 def headline_rows(judgements: Sequence[Judgement], link: str) -> list[tuple[str, ...]]:
@@ -75,9 +77,16 @@ def headline_page(judgements: Sequence[Judgement]) -> str:
     ]
     rows = headline_rows(judgements, "../notebooks/{}.ipynb")
     return "\n".join(
-        [*pictures, caption(known), "", count_sentence(judgements), "",
-         *card_table(HEADER, rows, (45, 10, 22, 16, 7), "headline")]
+        [*card_table(HEADER, rows, (45, 10, 22, 16, 7), "headline"), first_page_counts(judgements),
+         "", *pictures, caption(known), ""]
     )  # fmt: skip
+
+
+def first_page_counts(judgements: Sequence[Judgement]) -> str:
+    """The tally of the papers that the book is about."""
+    names = paper_names()
+    told = [key for key in EXAMINED if claims_of(judgements, key)]
+    return " ".join(count_sentence(judgements, key, names[key]) for key in told)
 
 
 def full_runs() -> list[tuple[str, list[str], dict[str, Any]]]:
@@ -172,7 +181,7 @@ def readme_with_results(text: str, judgements: Sequence[Judgement]) -> str:
     head, rest = text.split(start)
     tail = rest.split(end)[1]
     table = markdown_table(HEADER, headline_rows(judgements, "notebooks/{}.ipynb"))
-    return f"{head}{start}\n{count_sentence(judgements)}\n\n{table}\n{end}{tail}"
+    return f"{head}{start}\n{table}\n\n{first_page_counts(judgements)}\n{end}{tail}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -191,13 +200,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "citation.md": citation_page(),
         "colab.md": COLAB.format(url=repository()),
         "clone.md": CLONE.format(url=repository()),
+        "equations.md": equations_page(),
     }
     for name, text in pages.items():
         (GENERATED / name).write_text(text, encoding="utf-8")
     known = {j.claim.id: j for j in judgements}
     for mode in ("light", "dark"):
         headline_figure(GENERATED / f"headline-{mode}.svg", known, dark=mode == "dark")
-    play_data.pictures(GENERATED)
     readme = ROOT / "README.md"
     if chosen.readme:
         updated = readme_with_results(readme.read_text(encoding="utf-8"), judgements)

@@ -24,7 +24,6 @@ PANELS: tuple[tuple[str, float, Mapping[str, str]], ...] = (
             "synthetic-pc-softmax": "PC-softmax, worst of 8 tasks",
             "synthetic-softmax-entropy": "softmax + H(Y), likewise",
             "limits-random-labels-cross-fitted": "labels that mean nothing",
-            "log-m-over-counts": "softmax + log M below truth",
         },
     ),
     (
@@ -37,33 +36,22 @@ PANELS: tuple[tuple[str, float, Mapping[str, str]], ...] = (
         },
     ),
     (
-        "Does it find the object? GT-known, points",
+        "Does it find the object? GT-known, points (7x7 cells)",
         100,
         {
             "infocam-above-cam": "infoCAM − CAM",
-            "infocam-above-cam-adam": "the same, trained by Adam",
             "infocam-plus-above-cam": "infoCAM+ − CAM",
             "window-sum-gains": "window sum − none",
-            "pull-to-the-centre-gains": "shrinking − none",
-            "cam-above-centred-box": "CAM − centred box",
-        },
-    ),
-    (
-        "The paper's own numbers, per cent",
-        100,
-        {
-            "cub-pc-micro": "PC, CUB; ours: MNIST",
-            "cub-infocam-top1": "infoCAM+, CUB; ours: CUB-50",
-            "tiny-infocam-top1": "infoCAM, Tiny; ours: frozen",
         },
     ),
 )
 # One shape and one colour a verdict, in a light and a dark version: Okabe and Ito's hues.
-SHAPES = dict(zip(VERDICTS, ("o", "^", "X", "s", "_"), strict=True))
+SHAPES = dict(zip(VERDICTS, "o^DXs__oXoXo^X", strict=True))
 GREY = {"color": "#88888844", "linewidth": 0, "zorder": 0}
-LIGHT = ("#00795A", "#0072B2", "#C04A00", "#666666", "#666666")
-DARK = ("#2CC69A", "#56B4E9", "#FF9A5C", "#B5B5B5", "#B5B5B5")
-COLOURS = {dark: dict(zip(VERDICTS, DARK if dark else LIGHT, strict=True)) for dark in (0, 1)}
+_GOOD, _PARTLY, _BAD, _NONE = ("#00795A", "#2CC69A"), ("#0072B2", "#56B4E9"), \
+    ("#C04A00", "#FF9A5C"), ("#666666", "#B5B5B5")
+_OF_MARK = {"✓": _GOOD, "≈": _PARTLY, "✗": _BAD}
+COLOURS = {dark: {v: _OF_MARK.get(MARKS[v], _NONE)[dark] for v in VERDICTS} for dark in (0, 1)}
 
 
 def headline_figure(path: Path, judgements: Mapping[str, Judgement], *, dark: bool) -> None:
@@ -112,17 +100,17 @@ def draw_claim(
     check, ours = judgement.claim.check, judgement.ours
     if judgement.claim.value is not None:
         axes.plot(factor * judgement.claim.value, y, "D", color=ink, markersize=7)
-    elif check.direction is not None:
-        end = axes.get_xlim()[check.direction == "above"]
+    elif check.relation != "equals":
+        end = axes.get_xlim()[check.relation == "above"]
         axes.fill_betweenx([y - 0.3, y + 0.3], factor * check.target, end, **GREY)
     else:
-        low, high = check.target - check.tolerance, check.target + check.tolerance
+        low, high = check.target - check.margin, check.target + check.margin
         axes.fill_betweenx([y - 0.3, y + 0.3], factor * low, factor * high, **GREY)
     axes.plot([factor * end for end in interval(ours)], [y, y], color=colour, linewidth=2)
     axes.plot(
         factor * (ours["mean"] if isinstance(ours, Mapping) else ours), y,
         SHAPES[judgement.verdict], markersize=8, color=colour, markeredgewidth=1.6,
-        markerfacecolor="none" if judgement.verdict == "not comparable" else colour,
+        markerfacecolor="none" if COLOURS[0][judgement.verdict] == _NONE[0] else colour,
     )  # fmt: skip
     axes.annotate(
         MARKS[judgement.verdict], (1, y), xycoords=("axes fraction", "data"), xytext=(6, 0),

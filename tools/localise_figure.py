@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from softmi import fit
-from softmi.cli.__init__ import main
+from softmi.cli import main
 from softmi.datasets import digit_scenes, multi_digit_scenes
 from softmi.models import GAPNet
 from softmi.training import TensorBatches, seed_everything
@@ -58,8 +58,6 @@ def draw(network: nn.Module, picture: Path, seed: int = 0) -> None:
         options += f" --against rivals --rivals 1 --output {picture}"
         if main(["cam", str(scene), "--weights", str(weights), *options.split()]):
             sys.exit(1)
-    small = Image.open(picture).quantize(256, method=Image.Quantize.FASTOCTREE)
-    small.save(picture, optimize=True)
 
 
 if __name__ == "__main__":

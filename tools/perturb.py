@@ -58,14 +58,13 @@ def shifted(record: Mapping[str, Any], path: str, by: float) -> dict[str, Any]:
 def turning_shift(check: Check, ours: Any) -> float:
     """Return a shift of our number after which a check that held fails, or the reverse."""
     low, high = interval(ours)
-    if check.direction is not None:
-        edge = low if check.direction == "above" else high
-        distance = 2 * abs(edge - check.target) or 1.0
-        return distance if check.holds(ours) == (check.direction == "below") else -distance
-    middle = ours["mean"] if isinstance(ours, Mapping) else ours
-    if check.holds(ours):
-        return check.target - middle + (2 * check.tolerance or 1.0)
-    return check.target - middle
+    met, beyond = check.outcome(ours) == "met", 2 * check.margin or 1.0
+    if check.relation == "equals":
+        return check.target - (low + high) / 2 + (beyond + high - low if met else 0.0)
+    sign = 1 if check.relation == "above" else -1
+    edge = low if check.relation == "above" else high
+    distance = sign * (edge - check.target) - check.margin
+    return -sign * 2 * abs(distance or 1.0) if met else sign * (2 * abs(distance) + beyond)
 
 
 def run_tests(folder: Path) -> subprocess.CompletedProcess[str]:

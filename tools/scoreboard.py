@@ -12,18 +12,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from softmi.evidence.ledger import VERDICTS, Judgement
+from pybtex.database import parse_file
+
+from softmi.evidence.ledger import CLAIM_VERDICTS, VERDICTS, Judgement
 from softmi.evidence.statistics import interval
 from softmi.evidence.tables import expectation, format_number
 
 ROOT = Path(__file__).resolve().parents[1]
-MARKS = dict(zip(VERDICTS, ("✓", "≈", "✗", "↔", "…"), strict=True))
+MARKS = dict(zip(VERDICTS, "✓≈?✗↔…… ✓✗✓✗✓≈✗".replace(" ", ""), strict=True))
+# Sections of the scoreboard; replications are counted over the first kind alone.
+SECTIONS = {
+    "claim": "Claims of the papers",
+    "finding": "Findings of this book",
+    "audit": "Audits of published code and data",
+    "identity": "Identities, to rounding",
+}
+
+EXAMINED = ("qin2019", "qin2021evaluator", "qin2021infocam")  # they come first
 
 # What the files for download hold of a claim, in this order.
 CSV_COLUMNS = (
     "id", "chapter", "paper", "where", "statement", "kind", "paper_value", "paper_source",
     "asked_for", "ours", "ours_low", "ours_high", "ours_sd", "ours_n", "unit", "verdict", "why",
-    "reason", "result", "date", "commit", "device", "seeds", "seconds", "command",
+    "change", "amended", "reason", "result", "date", "commit", "device", "seeds", "seconds",
+    "command",
 )  # fmt: skip
 
 
@@ -32,12 +44,40 @@ def verdict(judgement: Judgement) -> str:
     return f"{MARKS[judgement.verdict]}\N{NO-BREAK SPACE}{judgement.verdict}"
 
 
-def count_sentence(judgements: Sequence[Judgement]) -> str:
-    """How many claims there are, and how many have which verdict."""
-    counts = Counter(j.verdict for j in judgements)
-    parts = [f"**{counts[v]}** {v}" for v in VERDICTS if counts[v]]
+def claims_of(judgements: Sequence[Judgement], paper: str) -> list[Judgement]:
+    """Return what a paper itself asserts: identities, audits and our findings are not its."""
+    return [j for j in judgements if j.claim.kind == "claim" and j.claim.paper == paper]
+
+
+def count_sentence(judgements: Sequence[Judgement], paper: str, name: str) -> str:
+    """How many claims of a paper have which verdict, and how many numbers had no like."""
+    own = claims_of(judgements, paper)
+    counts = Counter(j.verdict for j in own)
+    parts = [f"**{counts[v]}** {v}" for v in CLAIM_VERDICTS if counts[v]]
     listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + f" and {parts[-1]}"
-    return f"Of {len(judgements)} claims tested here, {listed}."
+    claims = f"{len(own)} claims" if len(own) > 1 else "one claim"
+    sentence = f"Of {claims} of {name}, {listed}."
+    if printed := [j for j in own if j.claim.value is not None]:
+        unlike = sum(j.verdict in ("not comparable", "not run") for j in printed)
+        numbers = f"{len(printed)} printed numbers" if len(printed) > 1 else "one printed number"
+        sentence += f" Of its {numbers}, **{unlike}** could not be tested like for like."
+    return sentence
+
+
+def paper_names() -> dict[str, str]:
+    """Key and "Authors (year)" of the papers in the bibliography."""
+    names = {}
+    for key, entry in parse_file(ROOT / "book" / "references.bib").entries.items():
+        people = [" ".join(person.last_names) for person in entry.persons.get("author", [])]
+        shown = people[0] if len(people) == 1 else f"{people[0]} and {people[1]}"
+        shown = f"{people[0]} et al." if len(people) > 2 else shown
+        names[key] = f"{shown} ({entry.fields['year']})"
+    same = Counter(names.values())
+    letters = {name: iter("abcdef") for name, number in same.items() if number > 1}
+    return {
+        key: f"{name[:-1]}{next(letters[name])})" if name in letters else name
+        for key, name in names.items()
+    }
 
 
 def chapter_titles() -> dict[str, str]:
@@ -107,9 +147,12 @@ def record(judgement: Judgement) -> dict[str, Any]:
         "why": judgement.why,
         "reason": claim.reason,
         "result": claim.check.result,
+        "relation": claim.check.relation,
         "target": claim.check.target,
-        "tolerance": claim.check.tolerance,
-        "direction": claim.check.direction,
+        "margin": claim.check.margin,
+        "change": judgement.change,
+        "first": judgement.first,
+        "amended": claim.amended,
         "conditions": [vars(condition) for condition in claim.conditions],
         "provenance": judgement.provenance,
         "command": command(claim.notebook),
@@ -157,13 +200,24 @@ def card_table(
 
 
 def scoreboard_page(judgements: Sequence[Judgement]) -> str:
-    """Return every claim, chapter by chapter, its evidence folded under it."""
-    header = ("claim", "paper", "its number", "asked for", "ours", "verdict")
-    lines = [count_sentence(judgements), ""]
-    for slug, title in chapter_titles().items():
-        lines += [f"## {slug[:2]} · [{title}](../notebooks/{slug}.ipynb)", ""]
-        rows = [table_row(j) for j in judgements if j.claim.notebook == slug]
-        lines += card_table(header, rows, (35, 13, 9, 14, 15, 14), "scoreboard")
+    """Return the whole ledger: claims by paper, then the other kinds, with their evidence."""
+    header = ("statement", "paper", "its number", "asked for", "ours", "verdict")
+
+    def table(rows: Sequence[Judgement]) -> list[str]:
+        cells = list(map(table_row, rows))
+        return card_table(header, cells, (35, 13, 9, 14, 15, 14), "scoreboard")
+
+    lines, names = [], paper_names()
+    for kind, title in SECTIONS.items():
+        rows = [j for j in judgements if j.claim.kind == kind]
+        lines += [f"## {title}", ""]
+        if kind != "claim":
+            lines += table(rows)
+            continue
+        papers = Counter(j.claim.paper for j in rows)
+        for paper in sorted(papers, key=lambda key: (key not in EXAMINED, names[key])):
+            lines += [f"### {names[paper]}", "", count_sentence(rows, paper, names[paper]), ""]
+            lines += table(claims_of(rows, paper))
     return "\n".join(lines)
 
 
@@ -173,6 +227,7 @@ def table_row(judgement: Judgement) -> tuple[str, ...]:
     evidence = "\n".join([*why(judgement), "", run_sentence(judgement)])
     return (
         f"[{claim.statement}]{{#claim-{claim.id}}}\n\n"
+        f"{change_sentence(judgement)}"
         "<details><summary>Why, and the run behind it</summary>\n\n"
         f"{evidence}\n\n</details>\n",
         f"{{cite:t}}`{claim.paper}`",
@@ -183,12 +238,31 @@ def table_row(judgement: Judgement) -> tuple[str, ...]:
     )
 
 
+def change_sentence(judgement: Judgement) -> str:
+    """Say at the row, not folded, that it is not what the run was made for."""
+    if not judgement.change:
+        return ""
+    first = judgement.first
+    was = f" The run was made for: “{first['statement']}”, {asked(first)}." if first else ""
+    reason = judgement.claim.amended.rstrip(".")
+    return f"*{judgement.change.capitalize()}: {reason}.*{was}\n\n"
+
+
+def asked(row: Mapping[str, Any]) -> str:
+    """What a registered row asked of its number."""
+    relation = next(r for r in ("above", "below", "equals") if r in row["check"])
+    margin = row["check"]["margin"]
+    return f"{relation} {row['check'][relation]:g}" + (f" ± {margin:g}" if margin else "")
+
+
 def why(judgement: Judgement) -> list[str]:
     """Why a verdict came out as it did, and where the claim stands."""
     claim = judgement.claim
     lines = []
     if judgement.why:
         lines.append(judgement.why[0].upper() + judgement.why[1:].rstrip(".") + ".")
+    if claim.amended and not judgement.change:  # changed before the run that is shown
+        lines.append(claim.amended)
     lines += [claim.reason, f"Stated in: {claim.where.rstrip('.')}."]
     if claim.source:
         lines.append(f"The paper's number: {claim.source.rstrip('.')}.")
@@ -198,7 +272,8 @@ def why(judgement: Judgement) -> list[str]:
 def run_sentence(judgement: Judgement) -> str:
     """Say where, when, from which commit and for how long a result was computed."""
     name, path = judgement.claim.check.result.split(":")
-    again = f"`{command(judgement.claim.notebook)}`"
+    chapter = judgement.claim.notebook
+    again = f"`{command(chapter)}`, [chapter {chapter[:2]}](../notebooks/{chapter}.ipynb)"
     if judgement.provenance is None:
         return f"No result yet; run {again} with the data (`{judgement.claim.id}`)."
     p = judgement.provenance

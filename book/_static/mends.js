@@ -3,6 +3,12 @@
 "use strict";
 
 document.addEventListener("DOMContentLoaded", () => {
+  // A chapter's table of claims looks like the scoreboard: a card for each on a narrow screen.
+  document.querySelectorAll(".cell_output table").forEach((table) => {
+    const last = table.querySelector("thead th:last-child");
+    if (last && last.textContent.trim() === "verdict") table.classList.add("claims", "chapter");
+  });
+
   // A list's children are items; Sphinx gives the references a role that has gone out of use.
   document.querySelectorAll(".citation-list > .citation").forEach((entry) => {
     entry.setAttribute("role", "listitem");

@@ -1,4 +1,4 @@
-/* The figures of book/play.md. Numbers come from play-data.js, which tools/play_data.py computes;
+/* The figures of book/play.md. Numbers come from play-data.js, which tests/book/test_play.py computes again;
    here they are looked up, added up and drawn. Without this script the static pictures stay. */
 (function () {
   "use strict";

@@ -13,6 +13,7 @@ COMMANDS = {
     "mi": "estimate the mutual information of the samples in FILE.npz",
     "cam": "draw where in IMAGE a network finds its information",
 }
+INTERRUPTED = 130  # as shells say it: 128 and the number of the signal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,36 +23,46 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None takes those of the process.
 
     Returns:
-        0, or 1 for data that cannot be used, with one line on stderr.
+        0, or 1 for data that cannot be used, or 130 when interrupted, with one line on stderr.
 
     Raises:
         SystemExit: After `--help` and `--version` (0), or for wrong options (2).
 
     """
+    try:
+        print(_report(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        return _failed("interrupted", INTERRUPTED)
+    except (MemoryError, OSError, RuntimeError, TypeError, ValueError) as error:
+        return _failed(str(error) or "not enough memory", 1)
+    return 0
+
+
+def _report(argv: Sequence[str]) -> str:
     parser = argparse.ArgumentParser(
         prog="softmi", description="Classifiers as estimators of mutual information."
     )
     parser.add_argument("--version", action="version", version=f"softmi {softmi.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    argv = sys.argv[1:] if argv is None else argv
     chosen = next((argument for argument in argv if not argument.startswith("-")), None)
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary)
         if name == chosen:  # the other is only listed: its imports take seconds
             importlib.import_module(f"softmi.cli.{name}").add_arguments(command)
     options = parser.parse_args(argv)
-    try:
-        report = options.run(options)
-    except (OSError, TypeError, ValueError) as error:
-        print(f"softmi: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    print(json.dumps(_finite(report), indent=2) if options.json else options.show(report))
-    return 0
+    report = options.run(options)
+    if not options.json:
+        return printable(options.show(report))
+    # JSON knows no infinity: the standard error of a single sample becomes null.
+    infinite = {k for k, v in report.items() if isinstance(v, float) and not math.isfinite(v)}
+    return json.dumps(report | dict.fromkeys(infinite), indent=2)
 
 
-def _finite(report: dict[str, object]) -> dict[str, object]:
-    """JSON knows no infinity: the standard error of a single sample becomes null."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in report.items()
-    }
+def _failed(reason: str, status: int) -> int:
+    print(f"softmi: {printable(' '.join(reason.split()))}", file=sys.stderr)
+    return status
+
+
+def printable(text: str) -> str:
+    """Text without what would steer a terminal: names come from files of others."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

@@ -1,19 +1,5 @@
-"""The command `softmi mi`: mutual information of the samples in an npz file."""
+"""The command `softmi mi`: mutual information of the samples in an npz file.
 
-import argparse
-import math
-import zipfile
-import zlib
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-
-import softmi
-from softmi import MutualInformationEstimate
-
-DESCRIPTION = """\
 Estimate the mutual information I(X;Y) between inputs X and class labels Y.
 FILE.npz holds y, shape (n,), and one of
 
@@ -23,9 +9,9 @@ FILE.npz holds y, shape (n,), and one of
   X       shape (n, d): the inputs. A classifier is trained on folds of them and scored on the
           samples left out. Then y holds integers or strings.
 
-Optional: prior, shape (M,), the class probabilities, of labels sorted.
-"""
-EXAMPLE = """\
+Optional: prior, shape (M,), the class probabilities of these labels, sorted. It is refused when
+the labels contradict it: that of the training set does not fit a balanced test set.
+
 write the file:
   import numpy as np
   np.savez("held_out.npz", logits=logits, y=y)      # from torch: logits.cpu().numpy()
@@ -44,28 +30,46 @@ what the numbers mean:
   interval            covers the expectation of that number with the given confidence, by the
                       normal approximation.
   extrapolated        from X only: the estimate for unlimited samples; no bound, and less certain.
+                      Its cap is a little higher, by what counted frequencies fall short.
   cap H(Y)            entropy of the labels, which I(X;Y) cannot exceed; share is value / cap.
   certified bound     the true I(X;Y) is above it with probability 1 - delta, for any
                       classifier and any n. Negative: it says nothing.
 
-exit status: 0, 1 for data that cannot be used, 2 for wrong options.
+exit status: 0, 1 for data that cannot be used, 2 for wrong options, 130 when interrupted.
 """
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import softmi
+from softmi import MutualInformationEstimate
+from softmi._checks import are_probabilities
+from softmi.cli._arrays import arrays_of
+from softmi.cli._options import checked, help_of, prior_from
+
+FRACTION = checked("fraction", float, lambda value: 0 < value < 1, "be in (0, 1)")
+FOLDS = checked("folds", int, lambda value: value >= 2, "be at least 2")
 OF_LOGITS = ("prior_corrected",)
 OF_INPUTS = ("folds", "seed", "jobs", "device", "no_extrapolation", "progress")
 
 
 def add_arguments(mi: argparse.ArgumentParser) -> None:
     """Make a parser that of the command `mi`."""
-    mi.description, mi.epilog = DESCRIPTION, EXAMPLE
+    mi.description, mi.epilog = help_of(__doc__, "write the file:")
     mi.formatter_class = argparse.RawDescriptionHelpFormatter
     mi.set_defaults(run=run, show=show, parser=mi)
     mi.add_argument("file", metavar="FILE.npz", type=Path)
     mi.add_argument("--json", action="store_true", help="print one JSON object")
     mi.add_argument(
-        "--confidence", type=_fraction, default=0.95, help="of the interval (default 0.95)"
+        "--confidence", type=FRACTION, default=0.95, help="of the interval (default 0.95)"
     )
     mi.add_argument(
-        "--delta", type=_fraction, default=0.05,
+        "--delta", type=FRACTION, default=0.05,
         help="probability with which the certified bound may fail (default 0.05)",
     )  # fmt: skip
     mi.add_argument(
@@ -79,7 +83,7 @@ def add_arguments(mi: argparse.ArgumentParser) -> None:
         help="the classifier was trained with PC-softmax, balanced softmax or logit adjustment",
     )  # fmt: skip
     of_inputs = mi.add_argument_group("for X")
-    of_inputs.add_argument("--folds", type=_folds, default=5, help="parts of X (default 5)")
+    of_inputs.add_argument("--folds", type=FOLDS, default=5, help="parts of X (default 5)")
     of_inputs.add_argument("--seed", type=int, help="for the same number again")
     of_inputs.add_argument("--jobs", type=int, help="processes at a time")
     of_inputs.add_argument(
@@ -100,7 +104,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
     """
     mi = options.parser
-    arrays = _load(options.file)
+    arrays = arrays_of(options.file)
     kind, others = ("logits", OF_INPUTS) if "logits" in arrays else ("X", OF_LOGITS)
     wrong = [name for name in others if getattr(options, name) != mi.get_default(name)]
     if wrong:
@@ -109,79 +113,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return (_from_logits if kind == "logits" else _from_inputs)(arrays, options)
 
 
-def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"must be in (0, 1), got {text}")
-    return value
-
-
-def _folds(text: str) -> int:
-    value = int(text)
-    if value < 2:
-        raise argparse.ArgumentTypeError(f"must be at least 2, got {text}")
-    return value
-
-
 def _device(text: str) -> str:
     if text != "auto":
         try:
-            torch.empty(0, device=text)
+            torch.zeros((), device=text).item()
         except (AssertionError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise argparse.ArgumentTypeError(f"{text} cannot be used: {reason}") from None
     return text
-
-
-def _load(file: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an npz file that we know, checked for being together."""
-    if not file.is_file():
-        raise ValueError(f"{file}: there is no such file")
-    if not zipfile.is_zipfile(file):
-        raise ValueError(f"{file} is not an npz file; write one with np.savez")
-    arrays = {}
-    with np.load(file, allow_pickle=False) as stored:
-        names = sorted(stored.files)
-        for name in {"logits", "X", "y", "prior"} & set(names):
-            try:
-                arrays[name] = stored[name]
-            except (ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-                reason = "it holds Python objects" if "Object arrays" in str(error) else error
-                raise ValueError(f"array {name} of {file} cannot be read: {reason}") from None
-            if not isinstance(arrays[name], np.ndarray):
-                raise ValueError(f"{name} of {file} is not an array")
-    held = f"it holds {', '.join(names) or 'nothing'}"
-    if "y" not in arrays:
-        raise ValueError(f"{file} lacks the array y (labels): {held}")
-    if ("logits" in arrays) == ("X" in arrays):
-        raise ValueError(f"{file} must hold exactly one of logits and X: {held}")
-    values = arrays["logits" if "logits" in arrays else "X"]
-    if arrays["y"].ndim != 1 or values.ndim != 2 or len(values) != len(arrays["y"]):
-        shapes = {name: array.shape for name, array in sorted(arrays.items()) if name != "prior"}
-        raise ValueError(f"{file} must hold (n, columns) and y (n,), got shapes {shapes}")
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        name = "logits" if "logits" in arrays else "X"
-        raise ValueError(f"{name} of {file} must be finite, but it holds NaN or infinite values")
-    return arrays
-
-
-def read_prior(option: str | None, arrays: dict[str, np.ndarray]) -> np.ndarray | None:
-    """Return the prior that the option names, else the file's, else None."""
-    if option is None:
-        return arrays.get("prior")
-    try:
-        return np.array([float(part) for part in option.split(",")])
-    except ValueError:
-        file = Path(option)
-    if not file.is_file():
-        raise ValueError(f"--prior {option} is neither a list of numbers nor a file")
-    try:
-        if file.suffix == ".npy":
-            return np.load(file, allow_pickle=False)
-        text = file.read_text(encoding="utf-8")
-        return np.array([float(part) for part in text.replace(",", " ").split()])
-    except ValueError as error:
-        raise ValueError(f"--prior {option} cannot be read: {error}") from None
 
 
 def _from_logits(arrays: dict[str, np.ndarray], options: argparse.Namespace) -> dict[str, Any]:
@@ -190,11 +129,19 @@ def _from_logits(arrays: dict[str, np.ndarray], options: argparse.Namespace) -> 
     if logits.dtype.kind == "f":
         logits = logits.astype(np.float64)
     if y.dtype.kind not in "iu":
-        raise TypeError(f"beside logits, y must hold integer class indices, got {y.dtype}")
+        raise TypeError(
+            f"beside logits, y must hold integer class indices, got {y.dtype}: the columns of "
+            "logits that the labels belong to, 0 for the first"
+        )
+    if are_probabilities(torch.from_numpy(logits)):
+        raise ValueError(
+            f"logits of {options.file} look like probabilities, as all rows are non-negative and "
+            "sum to one: save np.log(p) as logits"
+        )
     estimate = softmi.mutual_information(
         torch.from_numpy(logits),
         torch.from_numpy(y.astype(np.int64)),
-        prior=read_prior(options.prior, arrays),
+        prior=prior_from(options.prior, arrays.get("prior")),
         prior_corrected=options.prior_corrected,
         confidence=options.confidence,
     )
@@ -207,7 +154,7 @@ def _from_inputs(arrays: dict[str, np.ndarray], options: argparse.Namespace) -> 
     fitted = SoftmaxMutualInformation(
         folds=options.folds,
         extrapolate=not options.no_extrapolation,
-        prior=read_prior(options.prior, arrays),
+        prior=prior_from(options.prior, arrays.get("prior")),
         n_jobs=options.jobs,
         device=options.device,
         progress=options.progress,
@@ -263,32 +210,29 @@ def _in_both_units(name: str, estimate: Any) -> dict[str, float]:
 
 def show(report: dict[str, Any]) -> str:
     """Lay the numbers out in three columns: what it is, nats, bits."""
-    percent = f"{100 * report['confidence']:g} %"
-    rows: list[tuple[str, ...]] = [("", "nats", "bits")]
-    for name, title in [
-        ("mutual_information", "mutual information"), ("extrapolated", "extrapolated")
-    ]:  # fmt: skip
-        if f"{name}_nats" not in report:
-            continue
-        value, error, low, high = (
-            [report[f"{name}{part}_{unit}"] for unit in ("nats", "bits")]
-            for part in ("", "_standard_error", "_low", "_high")
-        )
-        rows.append((title, *(f"{v:.4f} ± {e:.4f}" for v, e in zip(value, error, strict=True))))
-        ends = zip(low, high, strict=True)
-        rows.append((f"  {percent} interval", *(f"{a:.4f} to {b:.4f}" for a, b in ends)))
-    for name, title in [
-        ("label_entropy", "cap H(Y)"),
-        ("certified_lower_bound", f"certified bound, delta {report['delta']:g}"),
-    ]:
-        numbers = [report[f"{name}_{unit}"] for unit in ("nats", "bits")]
-        rows.append((title, *("none" if v is None else f"{v:.4f}" for v in numbers)))
+
+    def both(form: str, *names: str) -> list[str]:
+        """The same numbers in nats and in bits, for two cells."""
+        cells = [[report[f"{name}_{unit}"] for name in names] for unit in ("nats", "bits")]
+        return ["none" if None in cell else form.format(*cell) for cell in cells]
+
+    interval = f"  {100 * report['confidence']:g} % interval"
+    rows = [["", "nats", "bits"]]
+    for title in ("mutual information", "extrapolated"):
+        name = title.replace(" ", "_")
+        if f"{name}_nats" in report:
+            rows.append([title, *both("{:.4f} ± {:.4f}", name, f"{name}_standard_error")])
+            rows.append([interval, *both("{:.4f} to {:.4f}", f"{name}_low", f"{name}_high")])
+    bound = f"certified bound, delta {report['delta']:g}"
+    rows.append(["cap H(Y)", *both("{:.4f}", "label_entropy")])
+    rows.append([bound, *both("{:.4f}", "certified_lower_bound")])
     share = report["share_of_label_entropy"]
-    rows.append(("share of the cap", "none" if share is None else f"{100 * share:.1f} %", ""))
-    rows.append(("samples", str(report["n_samples"]), ""))
-    rows.append(("classes", str(report["n_classes"]), ""))
+    rows.append(["share of the cap", "none" if share is None else f"{100 * share:.1f} %", ""])
+    rows += [[name, str(report[f"n_{name}"]), ""] for name in ("samples", "classes")]
     width = [max(len(row[column]) for row in rows) for column in range(2)]
     lines = [f"{a:{width[0]}}  {b:{width[1]}}  {c}".rstrip() for a, b, c in rows]
+    if share == 1:
+        lines.append("the estimate is at the cap, to which it was cut if it was above")
     if not report.get("extrapolated_is_trustworthy", True):
         lines.append("do not trust the extrapolated number: it is far from the estimate")
     if report["certified_lower_bound_missing_because"]:

@@ -4,8 +4,11 @@ from ._files import (
 from ._files import (
     sha256 as sha256,
 )
-from ._packs import (
+from ._pictures import (
     content_sha256 as content_sha256,
+)
+from ._pictures import (
+    decode_image as decode_image,
 )
 from .cifar import (
     cifar10 as cifar10,

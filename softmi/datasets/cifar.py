@@ -1,18 +1,21 @@
 """CIFAR-10 and its long-tailed part."""
 
+import json
+import re
 import tarfile
 import warnings
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Int, UInt8
+from PIL import Image
 from torch import Tensor
 from torchvision.datasets import CIFAR10
-from torchvision.datasets.utils import download_url
 
-from softmi.datasets._files import data_root
-from softmi.datasets._packs import _check_md5, _read_mosaics, content_sha256
+from softmi.datasets._files import data_root, published, sha256
+from softmi.datasets._pictures import content_sha256
 from softmi.datasets.splits import first_per_class, long_tailed_counts
 
 
@@ -51,23 +54,18 @@ def cifar10(
     if not batches.exists() and not archive.exists() and (pack / "index.json").exists():
         return _read_mosaics(pack, split)
     if not batches.exists():
-        if not archive.exists() and download:
-            try:
-                download_url(CIFAR10.url, folder, CIFAR10.filename, CIFAR10.tgz_md5)
-            except (OSError, RuntimeError) as error:
-                raise FileNotFoundError(f"could not download {CIFAR10.url}: {error}") from error
-        if not archive.exists():
+        if not archive.exists() and not download:
             raise FileNotFoundError(
                 f"no CIFAR-10 under {folder}: put the folder {CIFAR10.base_folder} or its archive "
                 f"{CIFAR10.filename} (md5 {CIFAR10.tgz_md5}) there, or the pack cifar10 with its "
                 f"index.json, or set SOFTMI_DATA"
             )
-        _check_md5(archive, CIFAR10.tgz_md5)
+        published(archive, CIFAR10.tgz_md5, "CIFAR-10", [CIFAR10.url])
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter="data")
     meta = [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]
     for name, md5 in [*CIFAR10.train_list, *CIFAR10.test_list, meta]:
-        _check_md5(batches / name, md5)
+        published(batches / name, md5, "CIFAR-10")
     with warnings.catch_warnings():  # NumPy 2.4.0 to 2.4.4, of pickles that Python 2 wrote
         warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
         data = CIFAR10(folder, train=split == "train")
@@ -123,3 +121,46 @@ def cifar10_long_tailed(
             f"but that of the known pack is {expected}"
         )
     return images, targets
+
+
+def _read_mosaics(pack: Path, split: str) -> tuple[Tensor, Tensor]:
+    index = json.loads((pack / "index.json").read_text())
+    columns, tile = index["columns"], index["tile"]
+    sums = _listed_checksums(pack.parent / "SHA256SUMS")
+    names = {}
+    for name in index["images"]:
+        if match := re.fullmatch(rf"{split}_(\d)_\w+", name):  # nothing that leaves the folder
+            names[int(match[1])] = name
+    if sorted(names) != list(range(10)) or tile != 32:
+        raise ValueError(
+            f"{pack}/index.json must list {split}_<k>_<class> for k = 0 to 9 in tiles of 32, got "
+            f"{sorted(names.values())} in tiles of {tile}"
+        )
+    images, counts = [], []
+    for k in range(10):
+        path, n = pack / f"{names[k]}.webp", index["images"][names[k]]
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing, but listed in index.json beside it")
+        expected = sums.get(path)
+        if expected is not None and (found := sha256(path)) != expected:
+            raise ValueError(f"{path} has sha256 {found}, but SHA256SUMS lists {expected}")
+        with Image.open(path) as image:
+            mosaic = torch.from_numpy(np.array(image.convert("RGB")))
+        rows = -(-n // columns)
+        if mosaic.shape != (rows * tile, columns * tile, 3):
+            raise ValueError(
+                f"{path} must show {n} tiles, {columns} a row: {columns * tile} x {rows * tile} "
+                f"pixels, got {mosaic.shape[1]} x {mosaic.shape[0]}"
+            )
+        tiles = mosaic.reshape(rows, tile, columns, tile, 3).permute(0, 2, 4, 1, 3)
+        images.append(tiles.reshape(rows * columns, 3, tile, tile)[:n])
+        counts.append(n)
+    return torch.cat(images), torch.repeat_interleave(torch.arange(10), torch.tensor(counts))
+
+
+def _listed_checksums(path: Path) -> dict[Path, str]:
+    """Checksums by file, from the output of sha256sum; nothing if there is no such file."""
+    if not path.exists():
+        return {}
+    lines = (line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip())
+    return {path.parent / name.lstrip("*"): digest for digest, name in lines}

@@ -7,18 +7,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softmi.datasets._files import Files, data_root, image_size, numbers
-from softmi.datasets._pictures import _resized
+from softmi.datasets._files import Files, find, numbers
+from softmi.datasets._pictures import image_size, resized
 
 
 class CUB:
     """CUB-200-2011 (Wah et al. 2011), all 200 classes or a subset, with its bounding boxes.
 
-    Reads `CUB_200_2011/` (the original folder) or a tar or zip of it, without extracting anything:
-    images are read when they are asked for, so that the whole set takes next to no memory. A
-    compressed tar cannot be read at any place: one of more than 512 MiB, such as the original's
-    `CUB_200_2011.tgz`, has to be unpacked once, to a tar or a folder. Images are resized to
-    `size` x `size` (aspect not kept, as in weakly supervised localisation) and boxes with them.
+    Reads `CUB_200_2011/` (the original folder) or a tar or zip of it, also a compressed tar such
+    as the original's `CUB_200_2011.tgz`, which is unpacked once, under `SOFTMI_CACHE` or
+    `~/.cache/softmi`. Images are read when they are asked for, so that the whole set takes next to
+    no memory. They are resized to `size` x `size` (aspect not kept, as in weakly supervised
+    localisation) and boxes with them.
 
     Attributes:
         targets: Class index from 0, shape (images,).
@@ -34,8 +34,8 @@ class CUB:
     Raises:
         FileNotFoundError: Nothing there, or a file is missing; the message says which.
         ValueError: Text files that describe different images or are malformed, a box that is
-            empty or outside its image, an archive that is damaged or holds a file twice, or a
-            large compressed tar.
+            empty or outside its image, an archive that is damaged, holds a file twice, or a file
+            of more than 256 MiB, or more than 16 GiB in all.
 
     """
 
@@ -50,13 +50,11 @@ class CUB:
         if size < 1:
             raise ValueError(f"size must be at least 1, got {size}")
         if path is None:
-            found = [data_root() / n for n in self.NAMES if (data_root() / n).exists()]
-            if not found:
-                raise FileNotFoundError(
-                    f"no CUB-200-2011 under {data_root()}: put the folder CUB_200_2011 or its "
-                    f"archive there (one of {', '.join(self.NAMES)}), or set SOFTMI_DATA"
-                )
-            path = found[0]
+            path = find(
+                self.NAMES,
+                "no CUB-200-2011 under {root}: put the folder CUB_200_2011 or its archive there "
+                f"(one of {', '.join(self.NAMES)})",
+            )
         self.path, self.size = Path(path), size
         self._members = Files(self.path, "images.txt")
         self._ids: list[int] | None = None
@@ -66,7 +64,8 @@ class CUB:
         self._members.check_present(f"images/{name}" for name in self.names)
         labels = self._numbers("image_class_labels.txt", 1)[:, 0]
         split = self._numbers("train_test_split.txt", 1)[:, 0]
-        if (labels < 1).any() or (labels % 1 != 0).any() or ((split != 0) & (split != 1)).any():
+        wrong = (labels < 1) | (labels > 2**24) | (labels % 1 != 0)  # whole up to there in float32
+        if (wrong | (split != 0) & (split != 1)).any():
             raise ValueError(
                 f"{self.path}: class labels must be 1 or more and the split 0 or 1, got labels "
                 f"from {labels.min():g} to {labels.max():g}, split {split.unique().tolist()}"
@@ -99,7 +98,7 @@ class CUB:
             ValueError: The image cannot be decoded; the message names it.
 
         """
-        image = _resized(*self._image(index), self.size)
+        image = resized(*self._image(index), self.size)
         return image, int(self.targets[index])
 
     @cached_property

@@ -1,7 +1,6 @@
 """MNIST."""
 
 import gzip
-import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -11,8 +10,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 from torchvision.datasets import MNIST
 
-from softmi.datasets._files import data_root
-from softmi.datasets._packs import _download
+from softmi.datasets._files import data_root, published
 
 
 def mnist(
@@ -39,15 +37,9 @@ def mnist(
     for name, md5 in MNIST.resources:
         if not name.startswith(prefix):
             continue
-        path = folder / name
-        if not path.exists() and download:
-            _download(name, md5, folder)
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is missing; put MNIST's {name} (md5 {md5}) there")
-        content = path.read_bytes()
-        if (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
-            raise ValueError(f"{path} has md5 {found}, but MNIST's {name} has {md5}")
-        arrays.append(_read_idx(gzip.decompress(content)))
+        urls = [mirror + name for mirror in MNIST.mirrors] if download else []
+        path = published(folder / name, md5, "MNIST", urls)
+        arrays.append(_read_idx(gzip.decompress(path.read_bytes())))
     images, labels = sorted(arrays, key=lambda a: -a.ndim)
     return images, labels.long()
 

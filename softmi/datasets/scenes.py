@@ -104,24 +104,22 @@ class _Painter:
             x, y = self.place(FRAGMENT)
             _paint(image, patch[:, 6 : 6 + FRAGMENT, 6 : 6 + FRAGMENT], x, y)
 
-    def glyph(self, index: int, side: int) -> Float[Tensor, "1 side side"]:
-        return interpolate(
-            self.glyphs[index][None], (side, side), mode="bilinear", align_corners=False
-        )[0]
+    def digit(
+        self, image: Tensor, mask: Tensor, index: int, side: int, place: tuple[int, int]
+    ) -> Float[Tensor, "4"]:
+        """Paint a digit, set its pixels in `mask`, and return the box around them."""
+        glyph = interpolate(self.glyphs[index][None], (side, side), mode="bilinear")[0]
+        x, y = place
+        _paint(image, glyph, x, y)
+        mask[y : y + side, x : x + side] = glyph[0] > 1 / 8
+        ys, xs = mask.nonzero(as_tuple=True)
+        return torch.stack([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]).float()
 
 
 def _paint(image: Tensor, patch: Tensor, x: int, y: int) -> None:
     side = patch.shape[-1]
     window = image[:, y : y + side, x : x + side]
     image[:, y : y + side, x : x + side] = torch.maximum(window, patch)
-
-
-def _mark(mask: Tensor, glyph: Tensor, x: int, y: int) -> Float[Tensor, "4"]:
-    """Set the digit's pixels in `mask` and return the box around them."""
-    side = glyph.shape[-1]
-    mask[y : y + side, x : x + side] = glyph[0] > 1 / 8
-    ys, xs = mask.nonzero(as_tuple=True)
-    return torch.stack([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]).float()
 
 
 def digit_scenes(
@@ -158,11 +156,8 @@ def digit_scenes(
     for i in range(n):
         painter.fragments(images[i], distractors)
         chosen, side = painter.integer(len(painter.glyphs)), low + painter.integer(high - low + 1)
-        glyph = painter.glyph(chosen, side)
-        x, y = painter.place(side)
-        _paint(images[i], glyph, x, y)
+        boxes[i] = painter.digit(images[i], masks[i], chosen, side, painter.place(side))
         targets[i] = painter.labels[chosen]
-        boxes[i] = _mark(masks[i], glyph, x, y)
     return Scenes(images, targets, boxes, masks)
 
 
@@ -224,11 +219,10 @@ def multi_digit_scenes(
         classes = torch.randperm(CLASSES, generator=generator)[:count].tolist()
         sides = [low + painter.integer(high - low + 1) for _ in classes]
         places = _disjoint_places(painter, sides)
-        for j, (k, side, (x, y)) in enumerate(zip(classes, sides, places, strict=True)):
-            glyph = painter.glyph(int(members[k][painter.integer(len(members[k]))]), side)
-            _paint(images[i], glyph, x, y)
+        for j, (k, side, place) in enumerate(zip(classes, sides, places, strict=True)):
+            chosen = int(members[k][painter.integer(len(members[k]))])
+            boxes[i, j] = painter.digit(images[i], masks[i, j], chosen, side, place)
             targets[i, j], labels[i, k] = k, 1
-            boxes[i, j] = _mark(masks[i, j], glyph, x, y)
     return MultiScenes(images, targets, boxes, masks, labels)
 
 
@@ -250,10 +244,8 @@ def _disjoint_places(painter: _Painter, sides: list[int]) -> list[tuple[int, int
     grid = math.ceil(math.sqrt(len(sides)))
     cell = painter.size // grid
     cells = torch.randperm(grid * grid, generator=painter.generator)[: len(sides)].tolist()
+    free = [cell - side + 1 for side in sides]
     return [
-        (
-            c % grid * cell + painter.integer(cell - side + 1),
-            c // grid * cell + painter.integer(cell - side + 1),
-        )
-        for c, side in zip(cells, sides, strict=True)
+        (c % grid * cell + painter.integer(f), c // grid * cell + painter.integer(f))
+        for c, f in zip(cells, free, strict=True)
     ]

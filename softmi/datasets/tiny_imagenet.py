@@ -12,42 +12,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softmi.datasets._files import Files, data_root, numbers, sha256
-from softmi.datasets._pictures import _resized
+from softmi.datasets._files import Files, find, numbers, sha256
+from softmi.datasets._pictures import resized
 
 TINY_SIDE = 64  # pixels of a stored image
 # The validation images val_0 to val_9999 that the authors test on (one bit each, base85 of the
 # packed bits), from their list info_cam/Tiny-ImageNet/datalist/tiny_imagenet/test.txt (CC-BY-4.0).
-_AUTHORS_TEST = (
-    "nJGTLV=oV;-n9Z)COc@|jNULl@^OYcGWg48+$-o`9{F{J2s>zM+Oj&sE9i<Deh3wlJ5RNKBBZmj>0Bv7PW?8G0X-;7"
-    ";=9s?6s?Uhw3vlN7pgR|30$nQullm^Q(wuvo6B!oK;7R;Ue(O$+aDzU6bFJ%#uijAh2=IS&-(>5VYPOEF5^-`XWA(j"
-    "HeYauZ9Jmi<cur|DK)!x-qNjxK(X^nvXrn{^^W6j6T@ml(O1Dy8$VTKwwF4zkx#Z<5?qL7eTOZn8we&O<jzs^p;lQk"
-    "QF<;HNMFCkI?6okJDCt{xLjJ|AePbFXZN%fb>5Dk!LG}+3>}h}4*yAX2a>AjTp~o$hJ#f{T5s$(LgJQM0^7rLM>RC0"
-    "&q8RGpecSx$)cP3c5TL4zGjyByOaYln!Zs8q}ee8_}jOP7U3_XRAwGw7|K)#fTAV8YjWz;O<X@a00&O#lWe!dw<mjP"
-    "n3yJuoQjNX*S!?6`r3$n>cAB4Q<Oo-5#7q0pLB5-5>V6<v><F_V~~f{r(y_Eeu;`Rrfb#2NO@lRbA(~R-CnIv%6Ts-"
-    "@xk?(iG2;rdqXWxYN?Ch{Z#5cJG^qr1>Fv@{FIbFZ`hQ6WkO%FOS~}o(;SplueFF*4$A#H4~3lM(j2bBThVZ;15IUA"
-    "sHr3IoED|1U)ui&!KvB|JyU+v;6XvgfILcjwHmUo*Cuqj4Xv|BikmTX1e79fsa(8U^uV)QM>-gd{YB*P<tqj!0EilE"
-    "F+lGqxbK?5d>pC)E-hiCZ)5&<JP&hzJOITJ@_0;yEZ=WtV1v&|3g_}jvBr%YwS83>@uMkaOv6vly4v-8??%TQ5*?$n"
-    "6I(I?0J{ax@QppMTDPuEKrx^&wo$KqGi<cjlH&*a-N>9i^DINGi$v;@_^u>+1qfM9J}_qR@vy)3xck<<q+WZ>u!+g@"
-    "9yJ%Q<=5FRooIk#L{qeK2qhv6wq$}zD%l~c#ZpCOZ(RBY<Hq@K&>Zf6KC)b^ADebZH26ua3y+K^W-#b`r*(@y@?&4~"
-    "pkrq>Z@Eb(7?T$*ozJuG{oDB<^J9+f$Xw84uRuSl1h19BGL)&hlhZ<{l|W4h0)Z%=+(e-dr>*HhnRacMrUY{pa<sA6"
-    ")s!p9Xq6UG&%60LZX+y{Y!m$UV(cZXzB5PC3k^FroLI@e?gR)dH%P~V4(aH%o_2h#gF`>ka$nP$d%%vTE4DO9=E<Zh"
-    "wF=hgb1iB!Xz&-9?4n*~rGmvJcGu|>f20vwLO{)YWx)j{P>@yki(AY1pflu})(J>C=2o%|9{8)9co(?@f-iZ$Q1l6("
-    "<u{3=(<;Y@$_zTbyo~os38;og&oO>gW&#2AwbI0nL9%^#V!q=>hK<H*W#d3r#^Je8C*1ED!1r0I%h^_7PQSDL&Su2W"
-    "m2;#L0qjyX%*P%-S<!u&%X-i~CEY^j4sb%pPcfTmyebuMxt-gfE13rj0G~OX#QAU?Bx-22sx6=xZH35eQ_;CDAPdWf"
-    "(~BX3ttpHd<c4JidG}0C+I-&&VlyeHr5YDpMkk<l;R?E4&o{1s>W*769kc|NV0;MbZkC&BzJ-1#QoeGnD^0*S{xC%0"
-    "1FAfjGKV`n+g!IWWR-r?@XYpAS<yz8>PG"
-)
+_AUTHORS_TEST = Path(__file__).with_name("authors_test.b85")
 
 
 class TinyImageNet:
     """Tiny-ImageNet-200 (Stanford CS231n, 2015): 200 classes, 64 x 64 pixels, a box an image.
 
-    Reads the original (`tiny-imagenet-200/` or its zip, nothing is extracted) or a pair of packs
-    (`tiny200_train_75pc.npz` and `tiny200_val.npz`: the first 75 train images of each class and
-    all labelled validation images). Train images come first, class after class, then the
-    validation images in the order of their list. Classes are numbered in the order of
-    `wnids.txt`, which is not sorted; packs number them alike.
+    Reads the original (`tiny-imagenet-200/`, or its zip, which is unpacked once, under
+    `SOFTMI_CACHE` or `~/.cache/softmi`) or a pair of packs (`tiny200_train_75pc.npz` and
+    `tiny200_val.npz`: the first 75 train images of each class and all labelled validation images).
+    Train images come first, class after class, then the validation images in the order of their
+    list. Classes are numbered in the order of `wnids.txt`, which is not sorted; packs number them
+    alike.
 
     The official test images have no labels, so that Qin et al. (2019) divide the labelled
     validation images into 5,000 that choose and 5,000 that test, 25 of each class to either.
@@ -99,13 +81,20 @@ class TinyImageNet:
             )
         if division not in ("alternate", "authors"):
             raise ValueError(f'division must be "alternate" or "authors", got {division!r}')
-        self.path, self.size = self._find(path), size
+        if path is None:
+            path = find(
+                [*self.NAMES, *self.PACKS],
+                f"no Tiny-ImageNet under {{root}}: put the folder or its archive there "
+                f"({' or '.join(self.NAMES)}), or the packs {' and '.join(self.PACKS)}",
+            )
+            path = path.parent if path.name in self.PACKS else path
+        self.path, self.size = Path(path), size
         self._train_per_class = train_per_class
         self._files: Files | None = None
         self._jpegs: list[tuple[np.ndarray, np.ndarray]] = []  # bytes and offsets of each pack
         # Place of each image: its path below the top folder, or its pack and its index in it.
         self._places: list[Any]
-        if self._is_packs(self.path):
+        if any((self.path / name).exists() for name in self.PACKS):
             boxes, labels, train = self._read_packs()
         else:
             boxes, labels, train = self._read_original()
@@ -122,10 +111,11 @@ class TinyImageNet:
         scale = size / TINY_SIDE
         self.boxes = torch.from_numpy(boxes + np.array([0, 0, 1, 1])).float() * scale
         self.is_train = torch.from_numpy(train)
-        tests = _rank_in_class(labels, ~train) % 2 == 1
+        held = ~train
+        held[held] = _rank_in_class(labels[held]) % 2 == 0
         if division == "authors":
-            tests = self._authors_test()
-        self.is_held = ~self.is_train & ~torch.from_numpy(tests)
+            held = ~train & ~self._authors_test()
+        self.is_held = torch.from_numpy(held)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -139,7 +129,7 @@ class TinyImageNet:
         else:
             jpeg, offset = self._jpegs[place[0]]
             content = jpeg[offset[place[1]] : offset[place[1] + 1]].tobytes()
-        return _resized(content, where, self.size), int(self.targets[index])
+        return resized(content, where, self.size), int(self.targets[index])
 
     @cached_property
     def checksums(self) -> dict[str, str]:
@@ -156,26 +146,6 @@ class TinyImageNet:
         # Another cut has another number of images, which is part of the cache's key by itself.
         return f"Tiny-ImageNet {one} {self.size}"
 
-    @classmethod
-    def _is_packs(cls, path: Path) -> bool:
-        return path.is_dir() and any((path / name).exists() for name in cls.PACKS)
-
-    @classmethod
-    def _find(cls, path: Path | None) -> Path:
-        if path is not None:
-            return Path(path)
-        root = data_root()
-        for name in cls.NAMES:
-            if (root / name).exists():
-                return root / name
-        if cls._is_packs(root):
-            return root
-        raise FileNotFoundError(
-            f"no Tiny-ImageNet under {root}: put the folder or its archive there "
-            f"({' or '.join(cls.NAMES)}), or the packs {' and '.join(cls.PACKS)}, or set "
-            f"SOFTMI_DATA"
-        )
-
     def _read_packs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         for name in self.PACKS:
             if not (self.path / name).exists():
@@ -186,22 +156,18 @@ class TinyImageNet:
         self.wnids = [w.decode() for w in packs[0]["wnids"]]
         self.words = [w.decode() for w in packs[0]["words"]]
         self._jpegs = [(pack["jpeg"], pack["offset"]) for pack in packs]
-        kept = [self._first(packs[0]["label"]), np.arange(len(packs[1]["label"]))]
+        first = np.argsort(packs[0]["label"], kind="stable")  # class after class
+        if self._train_per_class is not None:
+            rank = _rank_in_class(packs[0]["label"])
+            first = first[rank[first] < self._train_per_class]
+        kept = [first, np.arange(len(packs[1]["label"]))]
         self._places = [(which, int(i)) for which in (0, 1) for i in kept[which]]
         self.names = [packs[which]["name"][i].decode() for which, i in self._places]
         boxes, labels = (
             np.concatenate([packs[w][key][kept[w]] for w in (0, 1)]).astype(np.int64)
             for key in ("box", "label")
         )
-        return boxes, labels, np.arange(len(labels)) < len(kept[0])
-
-    def _first(self, labels: np.ndarray) -> np.ndarray:
-        """Indices of the train images to keep, class after class."""
-        kept = np.argsort(labels, kind="stable")
-        if self._train_per_class is not None:
-            rank = _rank_in_class(labels, np.ones(len(labels), bool))
-            kept = kept[rank[kept] < self._train_per_class]
-        return kept
+        return boxes, labels, np.arange(len(labels)) < len(first)
 
     def _read_original(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         files = self._files = Files(self.path, "wnids.txt")
@@ -213,30 +179,30 @@ class TinyImageNet:
         if "words.txt" in files:
             words = {row[0]: row[1].strip() for row in files.rows("words.txt", 2, separator="\t")}
             self.words = [words.get(wnid, wnid) for wnid in self.wnids]
-        self._places, self.names = [], []
-        rows = []  # label, then the box
+        entries = []  # list, folder, class and name of each image, and its box
         for wnid in self.wnids:
             name = f"train/{wnid}/{wnid}_boxes.txt"
             for row in files.rows(name, 5)[: self._train_per_class]:
-                self._places.append(f"train/{wnid}/images/{row[0]}")
-                self.names.append(row[0])
-                rows.append([number[wnid], *numbers(row[1:5], f"{self.path}: {name}", int)])
-        train, name = len(rows), "val/val_annotations.txt"
+                entries.append((name, f"train/{wnid}/images", wnid, row[0], row[1:5]))
+        train, name = len(entries), "val/val_annotations.txt"
         for row in files.rows(name, 6):
             if row[1] not in number:
                 raise ValueError(f"{self.path}: {name} has class {row[1]}, wnids.txt has not")
-            self._places.append(f"val/images/{row[0]}")
-            self.names.append(row[0])
-            rows.append([number[row[1]], *numbers(row[2:6], f"{self.path}: {name}", int)])
-        if len(set(self._places)) != len(self._places):
+            entries.append((name, "val/images", row[1], row[0], row[2:6]))
+        self.names = [entry[3] for entry in entries]
+        self._places = [f"{folder}/{name}" for _, folder, _, name, _ in entries]
+        if len(set(self._places)) != len(entries):
             raise ValueError(f"{self.path}: the lists of boxes name an image twice")
         files.check_present(self._places)
-        table = np.array(rows, dtype=np.int64).reshape(-1, 5)
-        return table[:, 1:], table[:, 0], np.arange(len(rows)) < train
+        boxes = [numbers(box, f"{self.path}: {name}", int) for name, *_, box in entries]
+        labels = np.array([number[entry[2]] for entry in entries], dtype=np.int64)
+        is_train = np.arange(len(entries)) < train
+        return np.array(boxes, dtype=np.int64).reshape(-1, 4), labels, is_train
 
     def _authors_test(self) -> np.ndarray:
         """Where the authors' test images are; needs the official names."""
-        bits = np.unpackbits(np.frombuffer(base64.b85decode(_AUTHORS_TEST), np.uint8))
+        packed = base64.b85decode("".join(_AUTHORS_TEST.read_text().split()))
+        bits = np.unpackbits(np.frombuffer(packed, np.uint8))
         test = {f"val_{i}.JPEG" for i in np.flatnonzero(bits)}
         validation = {n for n, t in zip(self.names, self.is_train.tolist(), strict=True) if not t}
         if validation != {f"val_{i}.JPEG" for i in range(10_000)}:
@@ -247,12 +213,11 @@ class TinyImageNet:
         return np.array([name in test for name in self.names])
 
 
-def _rank_in_class(labels: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """How many of `among` with the same label come before each; 0 for those not among them."""
-    rank = np.zeros(len(labels), dtype=np.int64)
-    for k in np.unique(labels[among]):
-        members = np.flatnonzero(among & (labels == k))
-        rank[members] = np.arange(len(members))
+def _rank_in_class(labels: np.ndarray) -> np.ndarray:
+    """How many with the same label come before each."""
+    order = np.argsort(labels, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(labels)) - np.searchsorted(labels[order], labels[order])
     return rank
 
 
@@ -264,7 +229,7 @@ def _read_pack(path: Path) -> dict[str, np.ndarray]:
         # Opened here: NumPy leaves a file open that it cannot read.
         with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
             pack = {key: file[key] for key in _PACK_KEYS}
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (KeyError, ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is no pack of Tiny-ImageNet: {error}") from error
     n, offset = len(pack["label"]), pack["offset"]
     fits = (

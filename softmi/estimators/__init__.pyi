@@ -1,3 +1,24 @@
+from .calibration import (
+    BINS as BINS,
+)
+from .calibration import (
+    Calibration as Calibration,
+)
+from .critic import (
+    CriticEstimate as CriticEstimate,
+)
+from .critic import (
+    critic_mutual_information as critic_mutual_information,
+)
+from .extrapolation import (
+    GAP_ERROR as GAP_ERROR,
+)
+from .extrapolation import (
+    ExtrapolatedMutualInformation as ExtrapolatedMutualInformation,
+)
+from .extrapolation import (
+    extrapolate as extrapolate,
+)
 from .simple import (
     logistic_regression_mutual_information as logistic_regression_mutual_information,
 )
@@ -8,25 +29,7 @@ from .simple import (
     plug_in_mutual_information as plug_in_mutual_information,
 )
 from .softmax import (
-    BINS as BINS,
-)
-from .softmax import (
-    GAP_ERROR as GAP_ERROR,
-)
-from .softmax import (
-    Calibration as Calibration,
-)
-from .softmax import (
-    ExtrapolatedMutualInformation as ExtrapolatedMutualInformation,
-)
-from .softmax import (
     SoftmaxMutualInformation as SoftmaxMutualInformation,
-)
-from .variational import (
-    CriticEstimate as CriticEstimate,
-)
-from .variational import (
-    critic_mutual_information as critic_mutual_information,
 )
 from .variational import (
     donsker_varadhan as donsker_varadhan,

@@ -34,6 +34,7 @@ from softmi.estimators._networks import (
     network_log_probabilities,
     train_networks,
 )
+from softmi.estimators._samples import deal
 
 # scikit-learn's members see at most so many samples: what more would teach them is far below the
 # sampling error, and they hold copies in float64. The networks see all.
@@ -58,13 +59,6 @@ def default_members(features: int, samples: int) -> list[list[BaseEstimator]]:
         for c in (0.3, 10.0)
     ]
     return [[LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")], ridge, kernel]
-
-
-def deal(y: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
-    """Fold of each sample, classes dealt out one after another: stratified, rare ones too."""
-    fold = np.empty(len(y), dtype=np.int64)
-    fold[np.lexsort((rng.random(len(y)), y))] = np.arange(len(y)) % folds
-    return fold
 
 
 def smoothed_log_prior(y: np.ndarray, classes: int) -> np.ndarray:
@@ -114,6 +108,18 @@ def log_loss(pmi: np.ndarray, weights: np.ndarray, y: np.ndarray, log_prior: np.
     """Mean log-loss of a pool on these samples."""
     log_q = log_softmax(log_prior + np.tensordot(weights, pmi, 1), axis=1)
     return -float(log_q[np.arange(len(y)), y].mean())
+
+
+def kept_weights(
+    weights: np.ndarray, pmi: np.ndarray, y: np.ndarray, log_prior: np.ndarray
+) -> np.ndarray:
+    """The weights, or zeros if they gain no more than weights fitted to noise would (Akaike).
+
+    A pool of zero weights is the prior. Fitted to noise, k weights lower the total log-loss of
+    their samples by k/2 on average, and raise that of new ones by as much.
+    """
+    gain = -log_prior[y].mean() - log_loss(pmi, weights, y, log_prior)
+    return np.zeros_like(weights) if gain * len(y) <= len(weights) else weights
 
 
 @dataclass(frozen=True)
@@ -257,8 +263,5 @@ def fit_stack(
                 data, classes, np.tile(rows, (NETWORKS, 1)), None, rounds=rounds, seed=seed + 1
             )
     pmi = np.stack(pmis)
-    weights = pool_weights(pmi, held_y, log_prior)
-    gain = -log_prior[held_y].mean() - log_loss(pmi, weights, held_y, log_prior)
-    if gain * len(held_y) <= len(weights):  # Akaike: no more than weights fitted to noise would
-        weights = np.zeros_like(weights)
+    weights = kept_weights(pool_weights(pmi, held_y, log_prior), pmi, held_y, log_prior)
     return Stack(scaling, log_prior, n, members, networks, weights)

@@ -46,6 +46,7 @@ def nearest_neighbour_mutual_information(
         ValueError: Shapes that do not match, non-finite inputs, no class of two samples,
             `neighbours` below one, another metric.
 
+    Source: ross2014, nearest-neighbour estimator.
     """
     X, y = _samples(X, y)
     if neighbours < 1 or metric not in ("euclidean", "chebyshev"):
@@ -89,7 +90,8 @@ def logistic_regression_mutual_information(
     Classes are spread evenly over the folds, so that only a class with a single sample can be
     absent from a training part. Such a part of :math:`n'` samples that lacks a classes gives each
     of them the probability :math:`1/(n' + a)` and the rest to the model: the sample costs a finite
-    :math:`\log(n' + a)` nats.
+    :math:`\log(n' + a)` nats. The certified bound of the result counts the labels in y alone,
+    and does not know of folds: use that of :class:`softmi.estimators.SoftmaxMutualInformation`.
 
     Args:
         X: Inputs, shape (samples, features); standardised by each training part's statistics.
@@ -148,6 +150,7 @@ def plug_in_mutual_information(x: Labels, y: Labels, *, correction: str | None =
         >>> round(plug_in_mutual_information(x, x), 4)
         0.6931
 
+    Source: miller1955, bias of the plug-in entropy.
     """
     if correction not in (None, "miller-madow"):
         raise ValueError(f'correction must be None or "miller-madow", got {correction!r}')

@@ -1,84 +1,24 @@
 r"""Mutual information of arrays: scikit-learn estimators that cross-fit a stack of classifiers."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
-from threadpoolctl import threadpool_limits
-from torch import Tensor
-from tqdm import tqdm
 
-from softmi._checks import PriorLike, as_prior, at_least_float32, describe, label_frequencies
-from softmi.estimators._networks import CHUNK
-from softmi.estimators._pool import Stack, deal, fit_stack
-from softmi.information.estimate import MutualInformationEstimate, _estimate, _interval
-
-BINS = 15  # of the calibration error
-GAP_ERROR = 0.3  # standard deviation of the extrapolation, in units of the gap
-
-
-@dataclass(frozen=True)
-class ExtrapolatedMutualInformation:
-    r"""An estimate of :math:`I(X;Y)` from which the finite-sample gap is removed; no lower bound.
-
-    Attributes:
-        value: :math:`2 \hat I(m) - \hat I(m/2)` plus a term for the label frequencies, in nats.
-        standard_error: Sampling error and uncertainty of the gap together.
-        low: Lower end of the interval.
-        high: Upper end of the interval.
-        gap: What was added to the cross-fitted estimate.
-        unit: "nats" or "bits".
-
-    """
-
-    value: float
-    standard_error: float
-    low: float
-    high: float
-    gap: float
-    unit: str = "nats"
-
-    def __float__(self) -> float:
-        return self.value
-
-    def in_bits(self) -> "ExtrapolatedMutualInformation":
-        """Return the same estimate in bits (1 bit = log 2 nats)."""
-        if self.unit == "bits":
-            return self
-        nats = ("value", "standard_error", "low", "high", "gap")
-        bits = {name: getattr(self, name) / math.log(2) for name in nats}
-        return replace(self, unit="bits", **bits)
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What fitting the weights of the pool changed, on samples that no member has seen.
-
-    Attributes:
-        log_loss_before: Mean log-loss of the members at equal weights that sum to one, in nats.
-        log_loss_after: With the fitted weights.
-        error_before: Expected calibration error: mean distance between the probability given to
-            the likeliest label and the share of right answers, over 15 bins of equal width.
-        error_after: With the fitted weights.
-        temperature: One over the mean sum of the weights over folds; infinite at zero weights.
-
-    """
-
-    log_loss_before: float
-    log_loss_after: float
-    error_before: float
-    error_after: float
-    temperature: float
+from softmi._checks import PriorLike, as_prior, check_order
+from softmi.estimators._cross_fit import cross_fit
+from softmi.estimators._samples import as_array, as_labels
+from softmi.estimators.calibration import pool_calibration
+from softmi.estimators.extrapolation import ExtrapolatedMutualInformation, extrapolate
+from softmi.information.estimate import MutualInformationEstimate
+from softmi.information.labels import PriorMismatch, label_prior
 
 
 class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
@@ -123,8 +63,10 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
     Args:
         folds: Number K of folds; fewer if there are fewer samples than that in all.
         extrapolate: Also compute :attr:`extrapolated_`, for about twice the work.
-        prior: Class probabilities in the order of :attr:`classes_` if they are known, such as
-            1/M by design; None takes the label frequencies.
+        prior: Class probabilities of the labels, in the order of :attr:`classes_`, if they are
+            known, such as 1/M by design; None takes the label frequencies. One that the labels
+            contradict is refused, see :func:`softmi.mutual_information`. A pandas Series must
+            have the labels, sorted, for its index.
         classifiers: Classifiers of scikit-learn with `predict_proba` to pool in place of the
             default ones; their hyper-parameters are taken as they are.
         confidence: Coverage of the intervals.
@@ -134,6 +76,11 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
         progress: Show a bar.
         random_state: Seed of folds, initial weights and batches: the same seed on the same
             machine gives identical results.
+        classes: All labels that can occur, if some of them may be missing from y; None says that
+            those of y are all. The certified bound counts them, since a label that was never
+            drawn still costs.
+        prior_mismatch: "allow" takes a prior though the labels contradict it: no lower bound, and
+            no certificate.
 
     Attributes:
         mutual_information_: The cross-fitted estimate, a :class:`MutualInformationEstimate`; its
@@ -146,7 +93,7 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
             (samples,); its mean is the estimate.
         class_contributions_: Share of each class in the estimate, in nats, shape (classes,).
         calibration_: A :class:`~softmi.estimators.Calibration`.
-        classes_: The labels, sorted.
+        classes_: The labels, sorted: those of y, or `classes`.
         n_features_in_: Number of columns of X.
 
     Example:
@@ -158,6 +105,7 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
         >>> round(fitted.mutual_information_.in_bits().value, 1)
         1.0
 
+    Source: chernozhukov2018, cross-fitting.
     """
 
     classes_: np.ndarray
@@ -174,6 +122,8 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
         n_jobs: int | None = None,
         progress: bool = False,
         random_state: int | np.random.RandomState | None = None,
+        classes: Sequence[Any] | np.ndarray | None = None,
+        prior_mismatch: PriorMismatch = "raise",
     ) -> None:
         self.folds = folds
         self.extrapolate = extrapolate
@@ -184,6 +134,8 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.progress = progress
         self.random_state = random_state
+        self.classes = classes
+        self.prior_mismatch = prior_mismatch
 
     def fit(self, X: Any, y: Any) -> "SoftmaxMutualInformation":
         """Estimate the mutual information of the rows of X, shape (samples, features), with y.
@@ -199,72 +151,37 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
 
         """
         X, codes = self._check(X, y)
-        n, classes = len(codes), len(self.classes_)
+        n, classes, confidence = len(codes), len(self.classes_), float(self.confidence)
         targets = torch.from_numpy(codes)
-        known = self.prior is not None
-        pi = label_frequencies(targets, classes)
-        if known:
-            pi = as_prior(self.prior, classes=classes, like=pi)  # type: ignore[arg-type]
-            if (pi == 0).any():
-                raise ValueError(f"prior is zero for labels that occur: {pi.tolist()}")
-
-        device = self._device()
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        rng = np.random.default_rng(seed)
-        fold = deal(codes, min(self.folds, n), rng)
-        jobs = []
-        for k in range(fold.max() + 1):
-            train, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-            jobs.append((0, train, held))
-            if self.extrapolate:
-                half = deal(codes[train], 2, rng)
-                jobs += [(1 + h, train[half == h], held) for h in range(2)]
-        scored = Parallel(self.n_jobs, return_as="generator")(
-            delayed(_fit_and_score)(
-                X, codes, train, held, classes,
-                classifiers=self.classifiers, seed=seed + i, device=device,
-            )
-            for i, (_, train, held) in enumerate(jobs)
+        prior = label_prior(
+            torch.bincount(targets, minlength=classes),
+            self._known_prior(codes),
+            prior_mismatch=self.prior_mismatch,
+        )
+        fitted = cross_fit(
+            X, codes, classes, folds=min(self.folds, n), halves=self.extrapolate,
+            classifiers=self.classifiers, device=self._device(), n_jobs=self.n_jobs,
+            progress=self.progress,
+            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
         )  # fmt: skip
-        # log q(y_i|x_i) from the whole training part and from its halves
-        log_q = np.empty((3 if self.extrapolate else 1, n))
-        self.stacks_, calibration = [], []
-        bar = tqdm(jobs, disable=not self.progress, desc="softmi", unit="fit")
-        for (part, _, held), (values, stack, statistics) in zip(bar, scored, strict=True):
-            log_q[part, held] = values
-            if part == 0:
-                self.stacks_.append(stack)
-                calibration.append(statistics)
-
-        confidence = float(self.confidence)
-        arguments = (targets, pi, known, confidence)
-        estimate = _estimate(torch.from_numpy(log_q[0]), *arguments)
-        estimate = replace(estimate, _folds=torch.from_numpy(fold))
-        self.mutual_information_: MutualInformationEstimate = estimate
-        self.label_entropy_ = estimate.label_entropy
-        self.pointwise_ = estimate.pointwise.numpy()
+        log_q, folds = torch.from_numpy(fitted.log_q[0]), torch.from_numpy(fitted.folds)
+        pointwise = log_q - prior.probabilities.log()[targets]  # their mean: H(Y) - CE
+        self.stacks_ = fitted.stacks
+        self.mutual_information_ = MutualInformationEstimate.of_summands(
+            pointwise, targets, prior, folds, confidence=confidence
+        )
+        self.label_entropy_ = self.mutual_information_.label_entropy
+        self.pointwise_ = pointwise.numpy()
         self.class_contributions_ = np.bincount(codes, self.pointwise_, minlength=classes) / n
-        self.calibration_ = _calibration(calibration, self.stacks_, n)
+        weights = [stack.weights for stack in fitted.stacks]
+        self.calibration_ = pool_calibration(fitted.excess, fitted.log_loss, weights, n)
         self.extrapolated_: ExtrapolatedMutualInformation | None = None
         self.trustworthy_: bool | None = None
         if self.extrapolate:
-            log_q_half = log_q[1:].mean(0)
-            gap = float((log_q[0] - log_q_half).mean())
-            sampling = _estimate(torch.from_numpy(2 * log_q[0] - log_q_half), *arguments)
-            # S and its values of reference: see the docstring.
-            ratio = float(np.exp(self.pointwise_).mean())
-            missing = (ratio - (classes if known else 1)) / (2 * n)
-            value = sampling.value + missing
-            standard_error = math.hypot(sampling.standard_error, GAP_ERROR * gap)
-            low, high = _interval(value, standard_error, confidence)
-            self.extrapolated_ = ExtrapolatedMutualInformation(
-                value=value,
-                standard_error=standard_error,
-                low=low,
-                high=high,
-                gap=value - estimate.value,
+            self.extrapolated_ = extrapolate(
+                fitted.log_q[0], fitted.log_q[1:].mean(0), targets, prior, confidence=confidence
             )
-            self.trustworthy_ = abs(gap) <= max(0.1 * abs(value), sampling.standard_error)
+            self.trustworthy_ = self.extrapolated_.trustworthy
         return self
 
     def _check(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -276,16 +193,34 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
         if self.classifiers is not None:
             _check_classifiers(self.classifiers)
         X, y = validate_data(
-            self, _as_array(X), _as_array(y), dtype=[np.float64, np.float32], ensure_min_samples=4
-        )
+            self, as_array(X, "X"), as_labels(y), dtype=[np.float64, np.float32],
+            ensure_min_samples=4,
+        )  # fmt: skip
         check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
+        seen, codes = np.unique(y, return_inverse=True)
+        if len(seen) < 2:
             raise ValueError(
-                f"y holds one class only, {self.classes_.tolist()[0]!r}: nothing can tell about "
+                f"y holds one class only, {seen.tolist()[0]!r}: nothing can tell about "
                 "a label that never changes (the mutual information is 0)"
             )
+        self.classes_ = seen
+        if self.classes is not None:
+            self.classes_ = np.unique(as_labels(self.classes, "classes"))
+            if unknown := sorted(set(seen.tolist()) - set(self.classes_.tolist())):
+                raise ValueError(f"y holds labels that are not among classes: {unknown[:10]}")
+            codes = np.searchsorted(self.classes_, seen)[codes]
         return X, codes.astype(np.int64)
+
+    def _known_prior(self, codes: np.ndarray) -> torch.Tensor | None:
+        """The given prior in the order of `classes_`, possible for every label that occurs."""
+        if self.prior is None:
+            return None
+        check_order(self.prior, self.classes_.tolist())
+        given = self.prior if isinstance(self.prior, torch.Tensor) else np.asarray(self.prior)
+        pi = as_prior(given, classes=len(self.classes_), like=torch.empty(0, dtype=torch.float64))
+        if (pi[codes] == 0).any():
+            raise ValueError(f"prior is zero for labels that occur: {pi.tolist()}")
+        return pi.cpu()
 
     def _device(self) -> str:
         if self.device == "auto":
@@ -307,7 +242,7 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
 
         """
         check_is_fitted(self)
-        X = validate_data(self, _as_array(X), dtype=[np.float64, np.float32], reset=False)
+        X = validate_data(self, as_array(X, "X"), dtype=[np.float64, np.float32], reset=False)
         return log_softmax(np.mean([s.log_probabilities(X) for s in self.stacks_], axis=0), axis=1)
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -331,32 +266,29 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
             y: Labels, shape (samples,).
 
         Raises:
-            ValueError: A label that was not there in `fit`, or X and y of different length.
+            ValueError: A label that `fit` had neither in y nor in `classes`, or X and y of
+                different length.
 
         """
         log_q = self.predict_log_proba(X)
-        y = np.asarray(_as_array(y))
+        y = np.asarray(as_labels(y))
         if y.shape != (len(log_q),):
             raise ValueError(f"y must have shape ({len(log_q)},), got {y.shape}")
         if unknown := sorted(set(y.tolist()) - set(self.classes_.tolist())):
             raise ValueError(f"y holds labels that fit has not seen: {unknown[:10]}")
         codes = np.searchsorted(self.classes_, y)
-        log_prior = self.mutual_information_._prior.log().numpy()
+        prior = self.mutual_information_.prior
+        assert prior is not None
+        log_prior = prior.probabilities.log().numpy()
         return log_q[np.arange(len(y)), codes] - log_prior[codes]
 
     def certified_lower_bound(self, delta: float = 0.05) -> float:
-        """In nats; see :meth:`MutualInformationEstimate.certified_lower_bound`."""
+        """In nats; see :func:`softmi.information.certified_lower_bound`.
+
+        It counts the labels of :attr:`classes_`: give `classes` if others can occur.
+        """
         check_is_fitted(self)
         return self.mutual_information_.certified_lower_bound(delta)
-
-
-def _as_array(values: Any) -> Any:
-    """Tensors, also on other devices, as arrays; everything else as it is."""
-    if not isinstance(values, Tensor):
-        return values
-    if values.layout != torch.strided:
-        raise TypeError(f"sparse tensors must be made dense first, got {describe(values)}")
-    return at_least_float32(values.detach().cpu()).numpy()
 
 
 def _check_classifiers(classifiers: Any) -> None:
@@ -372,57 +304,3 @@ def _check_classifiers(classifiers: Any) -> None:
                 "classifiers must be instances that have predict_proba and get_params, got "
                 f"{classifier!r}"
             )
-
-
-def _fit_and_score(
-    x: np.ndarray,
-    y: np.ndarray,
-    train: np.ndarray,
-    held: np.ndarray,
-    classes: int,
-    *,
-    classifiers: Sequence[Any] | None,
-    seed: int,
-    device: str,
-) -> tuple[np.ndarray, Stack, np.ndarray]:
-    """Train on `train`; log q(y|x) of `held`, the stack, and what calibration needs of it.
-
-    On one thread: sums of many threads would depend on their number.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            stack = fit_stack(
-                x, y, train, classes, classifiers=classifiers, seed=seed, device=device
-            )
-            equal = np.full(len(stack.weights), 1 / max(1, len(stack.weights)))
-            values, statistics = np.empty(len(held)), np.zeros((2, BINS + 1))
-            for start in range(0, len(held), CHUNK):
-                rows = held[start : start + CHUNK]
-                labels = y[rows]
-                pmi = stack.pointwise(x[rows])
-                for i, weights in enumerate((equal, stack.weights)):
-                    log_q = stack.pooled(pmi, weights)
-                    own = log_q[np.arange(len(rows)), labels]
-                    confidence = np.exp(log_q.max(1))
-                    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-                    excess = confidence - (log_q.argmax(1) == labels)
-                    statistics[i, :BINS] += np.bincount(bins, excess, minlength=BINS)
-                    statistics[i, BINS] -= own.sum()
-                values[start : start + CHUNK] = own
-    finally:
-        torch.set_num_threads(threads)
-    return values, stack, statistics
-
-
-def _calibration(parts: list[np.ndarray], stacks: list[Stack], n: int) -> Calibration:
-    before, after = np.sum(parts, axis=0) / n
-    total = float(np.mean([stack.weights.sum() for stack in stacks]))
-    return Calibration(
-        log_loss_before=float(before[BINS]),
-        log_loss_after=float(after[BINS]),
-        error_before=float(np.abs(before[:BINS]).sum()),
-        error_after=float(np.abs(after[:BINS]).sum()),
-        temperature=1 / total if total > 0 else math.inf,
-    )

@@ -1,62 +1,96 @@
 """The ledger: claims, the checks that decide them, and their verdicts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from softmi.evidence.registry import as_registered, changed_since_run
 from softmi.evidence.results import load_result, lookup, project_root
-from softmi.evidence.statistics import interval
+from softmi.evidence.statistics import has_spread, interval
+from softmi.evidence.verdicts import Outcome, Relation, decide
 
-VERDICTS = (
+KINDS = ("claim", "identity", "audit", "finding")
+# Verdicts on claims of papers, which alone are counted as replications; then those of other kinds.
+CLAIM_VERDICTS = (
     "reproduced",
     "reproduced with conditions",
+    "open",
     "not reproduced",
     "not comparable",
+    "awaiting a run",
     "not run",
 )
+VERDICTS = (
+    *CLAIM_VERDICTS, "holds", "fails", "confirmed", "refuted", "found", "found with conditions",
+    "not found",
+)  # fmt: skip
+# What is said of each kind where its check is met, met with a condition that fails, and not met.
+_WORDS = {
+    "claim": ("reproduced", "reproduced with conditions", "not reproduced"),
+    "identity": ("holds", "fails", "fails"),
+    "audit": ("confirmed", "refuted", "refuted"),
+    "finding": ("found", "found with conditions", "not found"),
+}
+_DETAIL = {
+    "equivalent": "equivalent within the margin",
+    "reversed": "the other way round",
+}
 
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison of a number of ours with what a claim says.
+    """What is asked of one number of ours; exactly one of `above`, `below` and `equals` is given.
 
     Attributes:
         result: "name:dotted.path" of the number: a scalar, or a mapping with `mean` and `sd` or
             `low` and `high`.
-        target: What it is compared with.
-        tolerance: Largest distance from the target; for claims of equality.
-        direction: "above" or "below" the target, with the whole interval if there is one.
+        above: It is asked to lie above this, with its whole interval.
+        below: Or below this.
+        equals: Or to equal this.
+        margin: Largest difference that does not matter, stated before the run.
         text: What a failure means, for conditions.
 
     """
 
     result: str
-    target: float | int = 0.0
-    tolerance: float | int | None = None
-    direction: Literal["above", "below"] | None = None
+    above: float | int | None = None
+    below: float | int | None = None
+    equals: float | int | None = None
+    margin: float | int = 0.0
     text: str = ""
 
     def __post_init__(self) -> None:
         if self.result.count(":") != 1:
             raise ValueError(f"result must be name:dotted.path, got {self.result!r}")
-        if self.direction not in (None, "above", "below"):
-            raise ValueError(f"direction must be above or below, got {self.direction!r}")
-        if self.direction is None and self.tolerance is None:
-            raise ValueError(f"check of {self.result} has neither tolerance nor direction")
-        for number in (self.target, self.tolerance):
-            if not isinstance(number, int | float | type(None)):  # YAML takes 1e-3 for text
+        given = {name: getattr(self, name) for name in ("above", "below", "equals")}
+        given = {name: value for name, value in given.items() if value is not None}
+        if len(given) != 1:
+            raise ValueError(f"check of {self.result} needs one of above, below, equals: {given}")
+        for number in (*given.values(), self.margin):
+            if not isinstance(number, int | float):  # YAML takes 1e-3 for text
                 raise ValueError(f"not a number: {number!r} (in YAML write 1.0e-3, not 1e-3)")
+        if not self.margin >= 0:
+            raise ValueError(f"margin must not be negative, got {self.margin}")
 
-    def holds(self, ours: Any) -> bool:
-        """Whether a number of ours, read from the result file, bears the claim out."""
-        middle = ours["mean"] if isinstance(ours, Mapping) else float(ours)
-        if self.direction is None:
-            return abs(middle - self.target) <= self.tolerance
-        low, high = interval(ours)
-        return low > self.target if self.direction == "above" else high < self.target
+    @property
+    def relation(self) -> Relation:
+        """Name of what is asked for."""
+        if self.equals is not None:
+            return "equals"
+        return "above" if self.above is not None else "below"
+
+    @property
+    def target(self) -> float | int:
+        """The number that ours is compared with."""
+        return getattr(self, self.relation)
+
+    def outcome(self, ours: Any) -> Outcome:
+        """Return what the interval of a number of ours says about the check."""
+        target, margin = float(self.target), float(self.margin)
+        return decide(*interval(ours), self.relation, target, margin)
 
 
 @dataclass(frozen=True)
@@ -65,17 +99,20 @@ class Claim:
 
     Attributes:
         id: Unique name.
-        paper: Key of the bibliography.
+        paper: Key of the bibliography: of a claim who asserts it, else what it is about.
         where: Section, table or file where the paper or its code says it.
-        statement: The claim in our words.
-        kind: "identity", "statistical" or "qualitative".
+        statement: The claim as the paper makes it, no wider and no narrower.
+        kind: "claim" (a paper asserts it), "identity" (mathematics, to rounding), "audit" (a fact
+            about published code or data) or "finding" (ours).
         notebook: Slug of the chapter that tests it.
         check: The comparison that decides.
         value: The paper's number, if a source confirms it.
         source: Where that number was read.
-        conditions: Further comparisons; a failure restricts the claim.
-        protocol: What the paper used; any entry that differs in ours makes the two incomparable.
+        conditions: Further comparisons; one that is not met restricts the claim.
+        setting: What the paper used; any entry that differs in ours makes the two incomparable.
         reason: Why it came out so, in prose.
+        amended: Why statement, setting or check changed after the run that they are read from.
+        awaits: Which run will decide; until then there is no verdict.
         decimals: Digits shown.
         unit: Unit shown.
         headline: Whether the book's first page and the README show it.
@@ -86,14 +123,16 @@ class Claim:
     paper: str
     where: str
     statement: str
-    kind: Literal["identity", "statistical", "qualitative"]
+    kind: Literal["claim", "identity", "audit", "finding"]
     notebook: str
     check: Check
     value: float | int | None = None
     source: str = ""
     conditions: tuple[Check, ...] = ()
-    protocol: Mapping[str, Any] = field(default_factory=dict)
+    setting: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
+    amended: str = ""
+    awaits: str = ""
     decimals: int = 3
     unit: str = ""
     headline: bool = False
@@ -108,6 +147,8 @@ class Judgement:
     ours: Any = None
     why: str = ""
     provenance: Mapping[str, Any] | None = None
+    change: str = ""  # since the run: "amended after the run", "written after the run" or nothing
+    first: Mapping[str, Any] | None = None  # what the run was made for, where that differs
 
 
 def load_claims(folder: Path | None = None) -> list[Claim]:
@@ -127,7 +168,7 @@ def load_claims(folder: Path | None = None) -> list[Claim]:
             claim = Claim(**entry)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path.name}, claim {entry.get('id')!r}: {error}") from error
-        if claim.kind not in ("identity", "statistical", "qualitative"):
+        if claim.kind not in KINDS:
             raise ValueError(f"{path.name}, claim {claim.id!r}: unknown kind {claim.kind!r}")
         claims.append(claim)
     ids = [claim.id for claim in claims]
@@ -142,6 +183,24 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 
 def judge(claim: Claim) -> Judgement:
     """Compute the verdict on a claim from the committed full results."""
+    judgement = _verdict(claim)
+    if judgement.provenance is None:
+        return judgement
+    change, first = changed_since_run(claim.id, as_registered(vars_of(claim)), claim.check.result)
+    return replace(judgement, change=change, first=first)
+
+
+def vars_of(claim: Claim) -> dict[str, Any]:
+    """A claim as its entry in `claims/*.yml` would be."""
+    entry = {name: getattr(claim, name) for name in ("id", "statement", "setting", "kind")}
+    checks = [
+        {"result": c.result, c.relation: c.target, "margin": c.margin}
+        for c in (claim.check, *claim.conditions)
+    ]
+    return entry | {"check": checks[0], "conditions": checks[1:]}
+
+
+def _verdict(claim: Claim) -> Judgement:
     name, path = claim.check.result.split(":")
     try:
         result = load_result(name)
@@ -155,21 +214,31 @@ def judge(claim: Claim) -> Judgement:
         return Judgement(claim, "not run", why=why)
     differing = {
         key: (theirs, result["protocol"].get(key, "not stated"))
-        for key, theirs in claim.protocol.items()
+        for key, theirs in claim.setting.items()
         if result["protocol"].get(key) != theirs
     }
     if differing:
         why = "; ".join(f"{key}: {a} there, {b} here" for key, (a, b) in differing.items())
         return Judgement(claim, "not comparable", ours, why, source)
-    if not claim.check.holds(ours):
-        return Judgement(claim, "not reproduced", ours, "", source)
+    if claim.awaits:
+        return Judgement(claim, "awaiting a run", ours, claim.awaits, source)
+    if claim.kind in ("claim", "finding") and not has_spread(ours):
+        why = "the archived number has no interval; the next full run gives it one"
+        return Judgement(claim, "awaiting a run", ours, why, source)
+    outcome = claim.check.outcome(ours)
+    met, restricted, failed = _WORDS[claim.kind]
+    if outcome == "open":
+        # Of an identity or a count nothing is left to chance: what is not met fails.
+        return Judgement(claim, failed if claim.kind == "identity" else "open", ours, "", source)
+    if outcome != "met":
+        return Judgement(claim, failed, ours, _DETAIL.get(outcome, ""), source)
     try:
-        failed = [c.text for c in claim.conditions if not c.holds(_number(c.result))]
+        found = [(c, c.outcome(_number(c.result))) for c in claim.conditions]
     except (FileNotFoundError, KeyError) as error:
         why = f"a condition has no result yet ({error.args[0]}): {_how_to_run(claim)}"
         return Judgement(claim, "not run", ours, why, source)
-    verdict = "reproduced with conditions" if failed else "reproduced"
-    return Judgement(claim, verdict, ours, "; ".join(failed), source)
+    unmet = [c.text + (" (open)" if o == "open" else "") for c, o in found if o != "met"]
+    return Judgement(claim, restricted if unmet else met, ours, "; ".join(unmet), source)
 
 
 def _how_to_run(claim: Claim) -> str:

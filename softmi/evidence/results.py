@@ -9,32 +9,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import torch
 
-Profile = Literal["smoke", "full"]
-
-
-def project_root() -> Path:
-    """Return the folder that holds `claims/`, from the working folder upwards.
-
-    The environment variable `SOFTMI_ROOT` overrides the search.
-
-    Raises:
-        FileNotFoundError: No such folder: the book's files are not part of an installed wheel.
-
-    """
-    if "SOFTMI_ROOT" in os.environ:
-        return Path(os.environ["SOFTMI_ROOT"])
-    for folder in (here := Path.cwd(), *here.parents):
-        if (folder / "claims").is_dir() and (folder / "notebooks").is_dir():
-            return folder
-    raise FileNotFoundError(
-        f"no claims/ and notebooks/ in {here} or above: run inside the project's folder"
-    )
+from softmi.evidence.paths import Profile, project_root, result_path
+from softmi.evidence.registry import registered_now
 
 
 def provenance(
@@ -70,12 +52,6 @@ def provenance(
     }
 
 
-def result_path(name: str, profile: Profile) -> Path:
-    """Where a result lives: `results/` for full runs, the git-ignored `results/smoke/` else."""
-    folder = project_root() / "results"
-    return (folder / "smoke" if profile == "smoke" else folder) / f"{name}.json"
-
-
 def save_result(
     name: str,
     values: Mapping[str, Any],
@@ -105,6 +81,7 @@ def save_result(
 
     """
     record = {
+        "registered": registered_now(name),
         "protocol": dict(protocol),
         "values": values,
         "provenance": provenance(

@@ -96,12 +96,12 @@ def provenance_table(*names: str) -> str:
 
 def expectation(claim: Claim) -> str:
     """Write what a claim's check asks for."""
-    check = claim.check
-    if check.direction is not None:
-        return f"{check.direction} {check.target:g}"
-    target = check.target
+    check, target = claim.check, claim.check.target
     shown = f"{target:g}" if target == int(target) else f"{target:.{claim.decimals}f}"
-    return f"{shown} ± {check.tolerance:g}"
+    if check.relation == "equals":
+        return f"{shown} ± {check.margin:g}"
+    by = f" by more than {check.margin:g}" if check.margin else ""
+    return f"{check.relation} {target:g}{by}"
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import textwrap
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
@@ -131,7 +132,7 @@ def _not_plain(value: Any, place: str = "result") -> set[str]:
         value, torch.Tensor
     ):
         return set()
-    if type(value) is dict:
+    if type(value) in (dict, OrderedDict):  # such as a state dictionary
         inside = [(f"{place}[{key!r}]", entry) for key, entry in value.items()]
         inside += [(f"key {key!r} of {place}", key) for key in value]
     elif type(value) in (list, tuple):

@@ -5,7 +5,6 @@ r"""Fine-tuned backbones for localisation: the recipes of the papers as data, an
 network of the last epoch is the one that counts. A run on the whole of CUB-200-2011 needs a GPU.
 """
 
-import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +18,10 @@ from torch import Tensor, nn
 from torchvision.transforms import Normalize
 
 from softmi.datasets.cub import CUB
+from softmi.models.backbones import IMAGENET_MEAN_STD
 from softmi.models.wsol import resnet50_wsol, vgg16_gap
 from softmi.training.data import TensorBatches
-from softmi.training.loop import fit, seed_everything
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from softmi.training.loop import epoch_seconds, fit, seed_everything
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ def network_of(recipe: Recipe, classes: int, *, pretrained: bool = True) -> nn.S
         classes, recipe.adl, drop_rate=recipe.drop_rate, threshold=recipe.threshold,
         weights=recipe.weights if pretrained else None,
     )  # fmt: skip
-    normalise = Normalize(IMAGENET_MEAN, IMAGENET_STD)
+    normalise = Normalize(*IMAGENET_MEAN_STD)
     return nn.Sequential(OrderedDict(normalise=normalise, network=network))
 
 
@@ -218,12 +216,6 @@ def fine_tune(
     seed_everything(seed)
     model = network_of(recipe, classes)
     steps = -(-len(targets) // recipe.batch_size)
-    clock = [time.perf_counter()]
-
-    def lap(_: nn.Module, epoch: int) -> dict[str, float]:
-        clock.append(time.perf_counter())
-        return {"seconds": clock[-1] - clock[-2]}
-
     history = fit(
         model,
         RandomCrops(images, targets, recipe.crop),
@@ -241,7 +233,7 @@ def fine_tune(
         device=device,
         precision=precision,
         checkpoint=checkpoint,
-        after_epoch=lap,  # its records survive an interruption
+        after_epoch=epoch_seconds(),  # its records survive an interruption
         progress=progress,
     )  # fmt: skip
     return {

@@ -1,9 +1,10 @@
-r"""Weakly supervised object localisation: how chapters 05 and 08 train heads and judge their maps.
+r"""Weakly supervised object localisation: how chapters 07 and 08 train heads and make their maps.
 
 A frozen backbone gives feature maps once; a linear head on their averages gives logits, and with
 its weights a map of each class. What is varied: the contrast, how a map of a few cells is laid
 over the picture, how the head was trained. Everything that is chosen (learning rate, threshold,
-side of a centred box) is chosen on held-out images, and judged on others.
+side of a centred box) is chosen on held-out images, and judged on others:
+:mod:`softmi.experiments.localisation_accuracy`.
 """
 
 from collections.abc import Mapping
@@ -18,10 +19,15 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import center_crop
 
 from softmi.datasets.splits import first_per_class
+from softmi.information.estimate import mutual_information
 from softmi.losses.prior_corrected import PCSoftmaxLoss
-from softmi.maps._sweep import ious_over_thresholds
-from softmi.maps.contrast import class_activation_map
-from softmi.maps.regions import window_sum
+from softmi.maps import (
+    class_activation_map,
+    map_to_picture,
+    share_of_cells,
+    sum_in_boxes,
+    window_sum,
+)
 from softmi.training.data import TensorBatches
 from softmi.training.loop import fit, predict_logits, seed_everything
 
@@ -32,6 +38,27 @@ CONTRASTS: dict[str, dict[str, Any]] = {
     "infocam_plus": {"contrast": "least"},
     "rivals_1": {"contrast": "rivals", "rivals": 1},
     "rivals_3": {"contrast": "rivals", "rivals": 3},
+}
+# The same in tables and figures.
+CONTRAST_NAMES = {
+    "cam": "CAM",
+    "infocam": "infoCAM",
+    "infocam_plus": "infoCAM+",
+    "rivals_1": "1 rival",
+    "rivals_3": "3 rivals",
+}
+GEOMETRY_NAMES = {
+    "none": "no window",
+    "padded": "padded window",
+    "faded": "blurred and faded",
+    "blur": "blurred only",
+    "shrink": "shrunk only",
+}
+BOX_NAMES = {
+    "full": "whole picture",
+    "centred_75": "centred, 3/4 side",
+    "centred_50": "centred, 1/2 side",
+    "centred_best": "centred, best side",
 }
 EPOCHS, BATCH_SIZE, MOMENTUM, WEIGHT_DECAY = 30, 64, 0.9, 1e-4
 RATES = {
@@ -230,9 +257,14 @@ def place(
         side = size * grown / cells
     if kind == "shrink":
         side = size * cells / grown
-    side = 2 * round(side / 2)
-    large = F.interpolate(maps[:, None], size=side, mode="bicubic", align_corners=False)[:, 0]
+    large = map_to_picture(maps, 2 * round(side / 2))  # even, so that the middle stays there
     return center_crop(large, [size, size])  # cuts, or adds zeros: no information there
+
+
+def geometry_label(geometry: str) -> str:
+    """Return the geometry in words, such as "padded window 4"."""
+    kind, _, window = geometry.partition("_")
+    return f"{GEOMETRY_NAMES[kind]} {window}".strip()
 
 
 @dataclass(frozen=True)
@@ -261,27 +293,6 @@ class Task:
         """Indices of the images that choose, and of those that are judged."""
         return self.held.nonzero()[:, 0], (~self.held).nonzero()[:, 0]
 
-    def ious(
-        self,
-        name: str,
-        geometry: str,
-        thresholds: int,
-        *,
-        multi: bool = False,
-        at_least: float = 0.0,
-        batch_size: int = 100,
-    ) -> Float[Tensor, "images thresholds"]:
-        """IoU of each map's box with the true one at each threshold, laid over the picture.
-
-        `at_least` as in :func:`softmi.ious_over_thresholds`.
-        """
-        parts = torch.arange(len(self.targets)).split(batch_size)
-        return torch.cat([
-            ious_over_thresholds(place(self.maps[name][part], geometry, self.size),
-                                 self.boxes[part], thresholds, multi=multi, at_least=at_least)
-            for part in parts
-        ])  # fmt: skip
-
     def with_strangers(self, names: tuple[str, ...] = ("cam",), seed: int = 0) -> "Task":
         """Return the control: each image has the map of another image of its split."""
         order = torch.arange(len(self.targets))
@@ -292,63 +303,56 @@ class Task:
         return replace(self, maps={name: self.maps[name][order] for name in names})
 
 
-def judge(
-    task: Task, name: str, geometry: str, thresholds: int = 100, *, iou: float = 0.5
-) -> dict[str, Any]:
-    """Localisation of one kind of map: the threshold from held-out images, the rest from the test.
+def put_aside(targets: Int[Tensor, " images"], is_train: Bool[Tensor, " images"]) -> Tensor:
+    """Return which images choose: every fifth train image of each class."""
+    train = F.one_hot(targets) * is_train[:, None]
+    return is_train & ((train.cumsum(0) * train).sum(1) % 5 == 0)
 
-    Args:
-        task: Maps, boxes, and the division of the images.
-        name: Which maps.
-        geometry: As in :func:`place`.
-        thresholds: T score thresholds 0, 1/T, ..., as in :class:`softmi.MaxBoxAccuracy`.
-        iou: From which overlap on a box is right.
+
+def cosine_to_centred(weights: Float[Tensor, "classes channels"]) -> Float[Tensor, " classes"]:
+    r"""Cosine between the weights of each class and the same, centred on their mean.
+
+    .. math:: \cos(W_k, W_k - \bar W)
+
+    One where the weights are in the gauge of infoCAM already.
+    """
+    return F.cosine_similarity(weights, weights - weights.mean(0))
+
+
+def describe_head(task: Task, weights: Float[Tensor, "classes channels"]) -> dict[str, Any]:
+    """Return what is said of a head beside the grid, on the test images.
 
     Returns:
-        `gt_known` and `top1` at the threshold that is best for the held-out images; `threshold`;
-        `held_out`, its accuracy there; `fixed`, GT-known at 0.2 as in the authors' code;
-        `max_box_acc`, at the threshold that is best for the test; `per_image`, each test image at
-        its own best threshold (a common mistake); `curve`, over thresholds; `hits`, right or not
-        for each test image.
+        `accuracy`; `information`, H(Y) - CE for equally many images of each class, in nats;
+        `cosine` and `smallest_cosine` of :func:`cosine_to_centred`; `correlation` of the cells of
+        each map with those of CAM, mean over images; `nats` of each map: `total` and `inside` of
+        the true box; `box`, its share of the picture.
 
     """
-    right = task.ious(name, geometry, thresholds, at_least=iou) >= iou
-    held, test = task.splits
-    chosen = int(right[held].sum(0).argmax())
-    curve = right[test].double().mean(0)
-    hits = right[test, chosen]
-    recognised = task.logits[test].argmax(1) == task.targets[test]
+    test = task.splits[1]
+    logits, targets, boxes = task.logits[test], task.targets[test], task.boxes[test]
+    weights, size = weights.detach(), (task.size, task.size)
+    uniform = torch.full((len(weights),), 1 / len(weights), dtype=torch.float64)
+    maps = {name: of_all[test] for name, of_all in task.maps.items()}
+    flat = {n: m.flatten(1) - m.flatten(1).mean(1, keepdim=True) for n, m in maps.items()}
+    cosine = cosine_to_centred(weights)
     return {
-        "gt_known": float(hits.double().mean()),
-        "top1": float((hits & recognised).double().mean()),
-        "threshold": chosen / thresholds,
-        "held_out": float(right[held, chosen].double().mean()),
-        "fixed": float(curve[round(0.2 * thresholds)]),
-        "max_box_acc": float(curve.max()),
-        "per_image": float(right[test].any(1).double().mean()),
-        "curve": curve,
-        "hits": hits,
+        "accuracy": float((logits.argmax(1) == targets).double().mean()),
+        "information": mutual_information(logits, targets, uniform).value,
+        "cosine": float(cosine.mean()),
+        "smallest_cosine": float(cosine.min()),
+        "correlation": {
+            n: float(F.cosine_similarity(flat["cam"], m).mean()) for n, m in flat.items()
+        },
+        "nats": {
+            n: {
+                "total": float(m.sum((1, 2)).mean()),
+                "inside": float(sum_in_boxes(m.double(), boxes, size).mean()),
+            }
+            for n, m in maps.items()
+        },
+        "box": float(share_of_cells(boxes, (1, 1), size).mean()),
     }
-
-
-def judge_v2(
-    task: Task, name: str, geometry: str, thresholds: int = 100,
-    ious: tuple[float, ...] = (0.3, 0.5, 0.7),
-) -> dict[str, float]:  # fmt: skip
-    """MaxBoxAccV2 (Choe et al. 2020) at held-out thresholds (`v2`) and at the test's own.
-
-    The mean over `ious` of the share of images with a contour whose box reaches the IoU; each IoU
-    has its own threshold.
-    """
-    overlap = task.ious(name, geometry, thresholds, multi=True, at_least=min(ious))
-    held, test = task.splits
-    honest, best = [], []
-    for iou in ious:
-        right = overlap >= iou
-        curve = right[test].double().mean(0)
-        honest.append(float(curve[int(right[held].sum(0).argmax())]))
-        best.append(float(curve.max()))
-    return {"v2": sum(honest) / len(ious), "max_box_acc_v2": sum(best) / len(ious)}
 
 
 def moved_boxes(

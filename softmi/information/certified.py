@@ -1,4 +1,4 @@
-"""Steps of the certified lower bound on the mutual information of input and label."""
+"""A certified lower bound on the mutual information of input and label, and its steps."""
 
 import math
 
@@ -7,12 +7,115 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from softmi._checks import label_frequencies
+from softmi.information.labels import LabelPrior
+
+
+def certified_lower_bound(
+    pointwise: Float[Tensor, " samples"],
+    targets: Int[Tensor, " samples"],
+    prior: LabelPrior,
+    folds: Int[Tensor, " samples"] | None = None,
+    *,
+    delta: float = 0.05,
+    epsilon: float = 1e-3,
+) -> float:
+    r"""A number that is below the true :math:`I(X;Y)` with probability at least 1 - delta.
+
+    It holds for any classifier that has not seen the inputs it scores, however badly it is
+    calibrated, and for any number of samples: no normal approximation. The classifier is mixed
+    with the uniform distribution, :math:`q_\epsilon = (1-\epsilon) q + \epsilon / M`, so that
+    its log-loss :math:`\ell_i = -\log q_\epsilon(y_i | x_i)` is at most :math:`B = \log(M /
+    \epsilon)`, M being the number of labels that can occur.
+
+    With a known prior and one classifier this is the empirical Bernstein bound (Maurer and Pontil
+    2009, theorem 4) for :math:`Z_i = -\ell_i - \log \pi_{y_i}`, with :math:`V` the sample variance
+    of Z and :math:`R = B + \log(\pi_{\max} / \pi_{\min})` its range:
+
+    .. math:: \bar Z - \sqrt{\frac{2 V \log(2/\delta)}{n}} - \frac{7 R \log(2/\delta)}{3(n-1)}
+
+    With the prior estimated each of two steps may fail with probability :math:`\delta/2`.
+    First the labels are held fixed, with frequencies :math:`\hat\pi`. Inputs are then still
+    independent, and their information with a label of that prior is at least
+    :math:`H(\hat\pi)` minus the mean log-loss, for which the same inequality holds (their
+    theorem 11: independent is enough), V being that of the losses. Then the labels: the
+    information under :math:`\hat\pi` is at most the mean of :math:`d(y_i) =
+    \mathrm{KL}(p(x|y_i) \,\|\, p(x))`, whose expectation is :math:`I(X;Y)`. As :math:`0 \le
+    d(y) \le -\log \pi_y`, Chernoff's bound leaves no more than :math:`t_n` between the two:
+
+    .. math::
+        H(\hat\pi) - \bar\ell - \sqrt{\frac{2 V \log(4/\delta)}{n}}
+        - \frac{7 B \log(4/\delta)}{3(n-1)} - t_n, \qquad
+        t_n = \min_{0 < \lambda < 1} \frac{\lambda}{2} v_M(\lambda)
+        + \frac{\log(2/\delta)}{\lambda n}
+
+    with :math:`v_M(\lambda) = M \max_{p \le 1/M} p^{1-\lambda} \log^2 p`, which is about
+    :math:`\log^2 M`.
+
+    After cross-fitting no single classifier has seen none of the inputs. The first step is
+    then taken for each of the K folds with its share of :math:`\delta`, and the best of the K
+    holds: all do at once. Labels held fixed may be in folds in any way, stratified too: a
+    sample of fold k counts :math:`\min(\pi_y / \hat\pi^k_y, c)` times, with :math:`\hat\pi^k`
+    the frequencies in the fold and :math:`\pi` the prior in use, and the rest of a label's
+    probability is taken to lose :math:`B`; c is chosen by the labels alone. With a known prior
+    there is no second step.
+
+    A lower bound stays one when it is cut to the cap :math:`H(Y)` of the prior in use: it never
+    lies above. The distribution-free limit of McAllester and Stratos (2020), no such bound above
+    O(log n), does not bite for labels, since :math:`I \le \log M`.
+
+    Args:
+        pointwise: :math:`\log q(y_i|x_i) - \log \pi_{y_i}` of each sample, shape (samples,).
+        targets: Labels :math:`y_i`, shape (samples,).
+        prior: The prior in use, with an entry for every label that can occur: M is their number.
+        folds: Which classifier scored each sample; None if it was one for all.
+        delta: Probability with which the bound may fail, in (0, 1).
+        epsilon: Weight of the uniform distribution, in (0, 1); fixed before the data is seen.
+
+    Returns:
+        The bound in nats; negative when it says nothing.
+
+    Raises:
+        ValueError: `delta` or `epsilon` outside (0, 1), fewer than two samples, or labels that
+            contradict the prior.
+
+    Source: maurer2009, empirical Bernstein bound.
+    """
+    if not 0 < delta < 1 or not 0 < epsilon < 1:
+        raise ValueError(f"delta and epsilon must be in (0, 1), got {delta} and {epsilon}")
+    n, pi = len(pointwise), prior.probabilities
+    if n < 2:
+        raise ValueError(f"a certified bound needs at least two samples, got {n}")
+    if prior.status == "mismatched":
+        raise ValueError("no certified bound: the labels contradict the prior")
+    classes, log_prior = len(pi), pi.log()[targets]
+    log_q = pointwise + log_prior
+    floor = torch.full_like(log_q, math.log(epsilon / classes))
+    loss = -torch.logaddexp(log_q + math.log1p(-epsilon), floor)
+    limit = math.log(classes / epsilon)  # B
+    if prior.status == "known" and folds is None:
+        support = pi[pi > 0]
+        spread = limit + float((support.max() / support.min()).log())
+        z = -loss - log_prior
+        return min(float(z.mean()) - _bernstein(z, spread, delta), prior.entropy)
+    step = delta if prior.status == "known" else delta / 2
+    parts = (
+        [torch.ones(n, dtype=torch.bool)]
+        if folds is None
+        else [folds == fold for fold in folds.unique().tolist()]
+    )
+    most = min(_largest_loss(loss[i], targets[i], pi, limit, step / len(parts)) for i in parts)
+    bound = prior.entropy - most
+    if prior.status == "estimated":
+        bound -= _label_slack(classes, n, step)
+    return min(bound, prior.entropy)
 
 
 def _bernstein(values: Float[Tensor, " samples"], spread: float, delta: float) -> float:
-    """How far the mean of values in an interval of width `spread` may lie below its expectation.
+    r"""How far the mean of values in an interval of width `spread` may lie below its expectation.
 
     With probability 1 - delta: empirical Bernstein, Maurer and Pontil (2009), theorems 4 and 11.
+
+    .. math:: \sqrt{\frac{2 V \log(2/\delta)}{n}} + \frac{7 R \log(2/\delta)}{3(n-1)}
     """
     n, term = len(values), math.log(2 / delta)
     if n < 2:

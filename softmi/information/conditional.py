@@ -4,7 +4,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from softmi._checks import at_least_float32, check_finite, check_logits, check_targets
+from softmi._checks import (
+    at_least_float32,
+    check_finite,
+    check_logits,
+    check_targets,
+    warn_of_probabilities,
+)
 
 
 def conditional_mutual_information(
@@ -36,10 +42,12 @@ def conditional_mutual_information(
         >>> round(same, 4), round(apart, 4)  # log 2 in one class, nothing in two
         (0.6931, 0.0)
 
+    Source: yang2023, CMI.
     """
     check_logits(logits)
     check_finite(logits)
     check_targets(targets, logits)
+    warn_of_probabilities(logits)
     log_p = torch.log_softmax(at_least_float32(logits), dim=1)
     membership = torch.nn.functional.one_hot(targets.long(), logits.shape[1]).to(log_p.dtype)
     counts = membership.sum(0).clamp(min=1)

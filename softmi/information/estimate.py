@@ -1,4 +1,4 @@
-r"""Information quantities as pure functions of a classifier's logits. Everything is in nats.
+r"""The mutual information of input and label, estimated from a classifier's logits. In nats.
 
 The chain of ideas, in the notation used throughout (M classes, prior :math:`\pi_k = p(Y=k)`,
 logits :math:`f_k(x)`):
@@ -13,37 +13,49 @@ cross-entropy tightens a lower bound on the mutual information between input and
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.special import entr, ndtri
+from torch.nn.functional import cross_entropy
+from torch.special import ndtri
 
 from softmi._checks import (
     PriorLike,
-    as_prior,
     check_finite,
     check_logits,
     check_targets,
-    label_frequencies,
+    warn_of_probabilities,
 )
-from softmi.information.certified import _bernstein, _label_slack, _largest_loss
+from softmi.information.certified import certified_lower_bound
+from softmi.information.labels import LabelPrior, PriorMismatch, label_prior
+from softmi.information.nats import InNats
 
 
 @dataclass(frozen=True)
-class MutualInformationEstimate:
+class MutualInformationEstimate(InNats):
     r"""An estimate of :math:`I(X;Y)` with its uncertainty, in nats unless `unit` says "bits".
 
+    No mutual information exceeds the entropy of its label, and no number here does: the mean of
+    the summands may, by rounding, or, under a known prior, when rare labels were drawn a little
+    too often; it is then cut to the cap, and :attr:`at_cap` says so.
+
     Attributes:
-        value: The estimate: mean of the pointwise mutual information of the scored samples.
-        standard_error: Of `value`; infinite for a single sample.
+        value: The estimate: mean of the pointwise mutual information of the scored samples, or
+            `label_entropy` if that is less.
+        standard_error: Of that mean; infinite for a single sample.
         low: Lower end of the normal-theory confidence interval.
-        high: Upper end of that interval.
+        high: Upper end of that interval; both are cut to what no information exceeds for sure,
+            :math:`H(Y)` of a given prior, :math:`\log M` where the prior is estimated.
         label_entropy: :math:`H(Y)` under the prior in use: no mutual information exceeds it.
         n_samples: Number of samples scored.
         unit: "nats" or "bits".
         pointwise: The summands, shape (samples,): :math:`\log q(y_i|x_i) - \log \pi_{y_i}`, in
-            nats whatever `unit` says.
+            nats whatever `unit` says; empty for an estimate from batches.
+        prior: The prior in use, and whether it was counted, known, or contradicted by the labels.
+        targets: Labels of the summands, shape (samples,); None without summands.
+        folds: Which classifier scored each sample; None if it was one for all.
 
     Example:
         >>> from softmi import mutual_information
@@ -53,6 +65,8 @@ class MutualInformationEstimate:
         (0.693, 1.0)
 
     """
+
+    NATS: ClassVar = ("value", "standard_error", "low", "high", "label_entropy")
 
     value: float
     standard_error: float
@@ -64,74 +78,54 @@ class MutualInformationEstimate:
     pointwise: Float[Tensor, " samples"] = field(
         repr=False, compare=False, default_factory=lambda: torch.empty(0)
     )
-    _targets: Int[Tensor, " samples"] = field(
-        repr=False, compare=False, default_factory=lambda: torch.empty(0, dtype=torch.long)
-    )
-    _prior: Float[Tensor, " classes"] = field(
-        repr=False, compare=False, default_factory=lambda: torch.empty(0)
-    )
-    _prior_is_known: bool = field(repr=False, compare=False, default=False)
-    # Cross-fitting: which classifier scored each sample; empty where there was but one.
-    _folds: Int[Tensor, " _"] = field(
-        repr=False, compare=False, default_factory=lambda: torch.empty(0, dtype=torch.long)
-    )
+    prior: LabelPrior | None = field(compare=False, default=None)
+    targets: Int[Tensor, " samples"] | None = field(repr=False, compare=False, default=None)
+    folds: Int[Tensor, " samples"] | None = field(repr=False, compare=False, default=None)
 
-    def __float__(self) -> float:
-        return self.value
+    @classmethod
+    def of_mean(
+        cls,
+        mean: float,
+        standard_error: float,
+        prior: LabelPrior,
+        *,
+        n_samples: int,
+        confidence: float = 0.95,
+    ) -> "MutualInformationEstimate":
+        """Make an estimate of a mean and its error, cut to what information cannot exceed."""
+        cap = prior.entropy
+        low, high = normal_interval(mean, standard_error, confidence, highest=prior.ceiling)
+        return cls(min(mean, cap), standard_error, low, high, cap, n_samples, prior=prior)
 
-    def in_bits(self) -> "MutualInformationEstimate":
-        """Return the same estimate in bits (1 bit = log 2 nats)."""
-        if self.unit == "bits":
-            return self
-        nats = ("value", "standard_error", "low", "high", "label_entropy")
-        return replace(
-            self, unit="bits", **{name: getattr(self, name) / math.log(2) for name in nats}
+    @classmethod
+    def of_summands(
+        cls,
+        pointwise: Float[Tensor, " samples"],
+        targets: Int[Tensor, " samples"],
+        prior: LabelPrior,
+        folds: Int[Tensor, " samples"] | None = None,
+        *,
+        confidence: float = 0.95,
+    ) -> "MutualInformationEstimate":
+        r"""Make an estimate of :math:`\log q(y_i|x_i) - \log \pi_{y_i}` of each sample."""
+        n = len(pointwise)
+        standard_error = float(pointwise.std()) / math.sqrt(n) if n > 1 else math.inf
+        found = cls.of_mean(
+            float(pointwise.mean()), standard_error, prior, n_samples=n, confidence=confidence
         )
+        return replace(found, pointwise=pointwise, targets=targets, folds=folds)
+
+    @property
+    def at_cap(self) -> bool:
+        """Whether the mean of the summands reached the cap, so that the value is the cap."""
+        return self.value >= self.label_entropy
 
     def certified_lower_bound(self, delta: float = 0.05, *, epsilon: float = 1e-3) -> float:
-        r"""A number that is below the true :math:`I(X;Y)` with probability at least 1 - delta.
+        """A number that is below the true :math:`I(X;Y)` with probability at least 1 - delta.
 
-        It holds for any classifier that has not seen the inputs it scores, however badly it is
-        calibrated, and for any number of samples: no normal approximation. The classifier is mixed
-        with the uniform distribution, :math:`q_\epsilon = (1-\epsilon) q + \epsilon / M`, so that
-        its log-loss :math:`\ell_i = -\log q_\epsilon(y_i | x_i)` is at most :math:`B = \log(M /
-        \epsilon)`, M being the number of labels that can occur.
-
-        With a known prior (given to :func:`mutual_information`) and one classifier this is the
-        empirical Bernstein bound (Maurer and Pontil 2009, theorem 4) for :math:`Z_i = -\ell_i -
-        \log \pi_{y_i}`, with :math:`V` the sample variance of Z and :math:`R = B +
-        \log(\pi_{\max} / \pi_{\min})` its range:
-
-        .. math:: \bar Z - \sqrt{\frac{2 V \log(2/\delta)}{n}} - \frac{7 R \log(2/\delta)}{3(n-1)}
-
-        With the prior estimated each of two steps may fail with probability :math:`\delta/2`.
-        First the labels are held fixed, with frequencies :math:`\hat\pi`. Inputs are then still
-        independent, and their information with a label of that prior is at least
-        :math:`H(\hat\pi)` minus the mean log-loss, for which the same inequality holds (their
-        theorem 11: independent is enough), V being that of the losses. Then the labels: the
-        information under :math:`\hat\pi` is at most the mean of :math:`d(y_i) =
-        \mathrm{KL}(p(x|y_i) \,\|\, p(x))`, whose expectation is :math:`I(X;Y)`. As :math:`0 \le
-        d(y) \le -\log \pi_y`, Chernoff's bound leaves no more than :math:`t_n` between the two:
-
-        .. math::
-            H(\hat\pi) - \bar\ell - \sqrt{\frac{2 V \log(4/\delta)}{n}}
-            - \frac{7 B \log(4/\delta)}{3(n-1)} - t_n, \qquad
-            t_n = \min_{0 < \lambda < 1} \frac{\lambda}{2} v_M(\lambda)
-            + \frac{\log(2/\delta)}{\lambda n}
-
-        with :math:`v_M(\lambda) = M \max_{p \le 1/M} p^{1-\lambda} \log^2 p`, which is about
-        :math:`\log^2 M`.
-
-        After cross-fitting no single classifier has seen none of the inputs. The first step is
-        then taken for each of the K folds with its share of :math:`\delta`, and the best of the K
-        holds: all do at once. Labels held fixed may be in folds in any way, stratified too: a
-        sample of fold k counts :math:`\min(\pi_y / \hat\pi^k_y, c)` times, with :math:`\hat\pi^k`
-        the frequencies in the fold and :math:`\pi` the prior in use, and the rest of a label's
-        probability is taken to lose :math:`B`; c is chosen by the labels alone. With a known prior
-        there is no second step.
-
-        The distribution-free limit of McAllester and Stratos (2020), no such bound above
-        O(log n), does not bite for labels, since :math:`I \le \log M`.
+        For any classifier that has not seen the inputs it scores, and any number of samples:
+        formulas and proof are those of :func:`softmi.information.certified_lower_bound`. Never
+        above `label_entropy`.
 
         Args:
             delta: Probability with which the bound may fail, in (0, 1).
@@ -141,46 +135,54 @@ class MutualInformationEstimate:
             The bound in the unit of this estimate; negative when it says nothing.
 
         Raises:
-            ValueError: `delta` or `epsilon` outside (0, 1), fewer than two samples, or an estimate
-                from batches, which keeps no summands.
+            ValueError: `delta` or `epsilon` outside (0, 1), fewer than two samples, labels that
+                contradict the prior, or an estimate from batches, which keeps no summands.
 
         """
-        if not 0 < delta < 1 or not 0 < epsilon < 1:
-            raise ValueError(f"delta and epsilon must be in (0, 1), got {delta} and {epsilon}")
-        n = self.n_samples
-        if n < 2:
-            raise ValueError(f"a certified bound needs at least two samples, got {n}")
-        if self.pointwise.numel() != n:
+        if self.prior is None or self.targets is None:
             raise ValueError("no certified bound: a streamed estimate keeps no summands")
-        pi, targets = self._prior, self._targets
-        log_prior = pi.log()[targets]
-        log_q = self.pointwise + log_prior
-        loss = -torch.logaddexp(
-            log_q + math.log1p(-epsilon), torch.full_like(log_q, math.log(epsilon / len(pi)))
+        bound = certified_lower_bound(
+            self.pointwise, self.targets, self.prior, self.folds, delta=delta, epsilon=epsilon
         )
-        limit = math.log(len(pi) / epsilon)
-        folds = self._folds.unique().tolist()
-        if self._prior_is_known and not folds:
-            support = pi[pi > 0]
-            spread = limit + float((support.max() / support.min()).log())
-            z = -loss - log_prior
-            bound = float(z.mean()) - _bernstein(z, spread, delta)
-        else:
-            parts = [self._folds == fold for fold in folds] or [torch.ones(n, dtype=torch.bool)]
-            step = delta if self._prior_is_known else delta / 2
-            most = min(
-                _largest_loss(loss[i], targets[i], pi, limit, step / len(parts)) for i in parts
-            )
-            bound = float(entr(pi).sum()) - most
-            if not self._prior_is_known:
-                bound -= _label_slack(len(pi), n, step)
         return bound / math.log(2) if self.unit == "bits" else bound
 
 
-def _interval(value: float, standard_error: float, confidence: float) -> tuple[float, float]:
-    """The normal-theory interval."""
+def normal_interval(
+    value: float, standard_error: float, confidence: float, *, highest: float = math.inf
+) -> tuple[float, float]:
+    r"""The normal-theory interval :math:`\hat I \pm z\, \mathrm{s.e.}`, cut to at most `highest`.
+
+    A truth that cannot exceed `highest` is covered as often as without the cut. With an infinite
+    error it is the whole line.
+    """
+    if math.isinf(standard_error):
+        return -math.inf, math.inf
     z = float(ndtri(torch.tensor((1 + confidence) / 2, dtype=torch.float64)))
-    return value - z * standard_error, value + z * standard_error
+    low, high = value - z * standard_error, value + z * standard_error
+    return min(low, highest), min(high, highest)
+
+
+def label_log_probabilities(
+    logits: Float[Tensor, "batch classes"],
+    targets: Int[Tensor, " batch"],
+    log_prior: Float[Tensor, " classes"] | None = None,
+) -> Float[Tensor, " batch"]:
+    r"""What a classifier gives to each label, in the logits' dtype.
+
+    .. math::
+        \log q(y_i | x_i) = \log \mathrm{softmax}(f(x_i) \;[+ \log \pi \text{ if given}])_{y_i}
+
+    Args:
+        logits: :math:`f_k(x_i)`, finite, shape (batch, classes).
+        targets: Labels :math:`y_i`, int64, shape (batch,).
+        log_prior: :math:`\log \pi` of prior-corrected logits, shape (classes,); None for plain
+            ones.
+
+    """
+    # A common offset of all logits cancels: taken out first, it costs no digits.
+    logits = logits - logits.amax(dim=1, keepdim=True)
+    adjusted = logits if log_prior is None else logits + log_prior
+    return -cross_entropy(adjusted, targets, reduction="none")
 
 
 def mutual_information(
@@ -190,6 +192,7 @@ def mutual_information(
     *,
     prior_corrected: bool = False,
     confidence: float = 0.95,
+    prior_mismatch: PriorMismatch = "raise",
 ) -> MutualInformationEstimate:
     r"""Estimate :math:`I(X;Y)` from a classifier's logits on samples that it was not trained on.
 
@@ -205,16 +208,28 @@ def mutual_information(
     Departs from Qin et al. (2019), whose code adds :math:`\log M` to the plain softmax on skewed
     data too; that over-counts by :math:`\log M - H(Y)`. The two agree for a uniform prior.
 
+    **Whose prior.** All of it is about the distribution that `targets` were drawn from, and so is
+    the prior: known by design (such as uniform), or else left out. The prior that a network was
+    *trained* with is the right one only for labels drawn like those of the training set. On a
+    balanced test set leave it out: prior-corrected logits hold under any prior, and logits of
+    plain cross-entropy are taken over by :func:`softmi.adjust_logits`. A prior that the labels
+    contradict (see :func:`softmi.information.label_prior`) is refused, as the mean would not be a
+    bound on anything, and could exceed every cap.
+
     Args:
-        logits: :math:`f_k(x_i)`, shape (batch, classes); any floating dtype, accumulated in
-            float64.
-        targets: Labels :math:`y_i`, integers in [0, classes), shape (batch,).
-        prior: Class probabilities :math:`\pi`; None takes the label frequencies of `targets`.
-            A prior-corrected network should be given the prior that it was trained with if
-            that differs from the frequencies in `targets` only by sampling.
+        logits: :math:`f_k(x_i)`, shape (batch, classes), any floating dtype, accumulated in
+            float64. Log-probabilities are logits too; probabilities are not, which a warning
+            says.
+        targets: Labels :math:`y_i`, integers in [0, classes), shape (batch,). Every label that can
+            occur has its column in `logits`.
+        prior: Class probabilities :math:`\pi` of the labels, shape (classes,), in the order of the
+            columns; None takes the label frequencies of `targets`.
         prior_corrected: True for logits trained with :func:`softmi.pc_cross_entropy`, False for
             plain cross-entropy.
         confidence: Coverage of the interval (low, high), in (0, 1).
+        prior_mismatch: "allow" takes a prior though the labels contradict it, as to recompute what
+            other code printed. The estimate is then marked (`prior.status` is "mismatched"), cut
+            to the cap like any other, no lower bound, and has no certificate.
 
     Returns:
         The estimate, its standard error (standard deviation of the summands over
@@ -223,7 +238,7 @@ def mutual_information(
     Raises:
         TypeError: Logits not floating point, or targets not integers.
         ValueError: Shapes that do not match, no samples, NaN or infinite logits, targets out of
-            range or of zero prior, a prior that is no distribution.
+            range or of zero prior, a prior that is no distribution or that the labels contradict.
 
     Example:
         >>> logits = torch.tensor([[9.0, 0.0], [0.0, 9.0]]).repeat(50, 1)
@@ -232,51 +247,18 @@ def mutual_information(
         >>> round(estimate.value, 3), round(estimate.in_bits().value, 3)
         (0.693, 1.0)
 
+    Source: qin2019, softmax estimator of mutual information.
     """
     check_logits(logits)
     check_finite(logits)
     check_targets(targets, logits)
+    warn_of_probabilities(logits)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be in (0, 1), got {confidence}")
     logits, targets = logits.detach().double(), targets.detach().long()
-    classes = logits.shape[1]
-    known = prior is not None
-    pi = as_prior(
-        label_frequencies(targets, classes) if prior is None else prior,
-        classes=classes,
-        like=logits,
-    ).double()
-    if (pi[targets] == 0).any():
-        impossible = targets[pi[targets] == 0].unique().tolist()
-        raise ValueError(f"targets contain classes of zero prior: {impossible}")
-    # A common offset of all logits cancels: taken out first, it costs no digits.
-    logits = logits - logits.amax(dim=1, keepdim=True)
-    adjusted = logits + pi.log() if prior_corrected else logits
-    log_q = -torch.nn.functional.cross_entropy(adjusted, targets, reduction="none")
-    return _estimate(log_q, targets, pi, known, confidence)
-
-
-def _estimate(
-    log_q: Float[Tensor, " samples"],
-    targets: Int[Tensor, " samples"],
-    prior: Float[Tensor, " classes"],
-    prior_is_known: bool,
-    confidence: float,
-) -> MutualInformationEstimate:
-    r"""The estimate from :math:`\log q(y_i|x_i)` of each sample, all in float64."""
-    pointwise, n = log_q - prior.log()[targets], len(log_q)
-    value = float(pointwise.mean())
-    standard_error = float(pointwise.std()) / math.sqrt(n) if n > 1 else math.inf
-    low, high = _interval(value, standard_error, confidence)
-    return MutualInformationEstimate(
-        value=value,
-        standard_error=standard_error,
-        low=low,
-        high=high,
-        label_entropy=float(entr(prior).sum()),
-        n_samples=n,
-        pointwise=pointwise,
-        _targets=targets,
-        _prior=prior,
-        _prior_is_known=prior_is_known,
-    )
+    counts = torch.bincount(targets, minlength=logits.shape[1])
+    used = label_prior(counts, prior, prior_mismatch=prior_mismatch)
+    log_prior = used.probabilities.log()
+    log_q = label_log_probabilities(logits, targets, log_prior if prior_corrected else None)
+    pointwise = log_q - log_prior[targets]  # their mean: H(Y) - CE
+    return MutualInformationEstimate.of_summands(pointwise, targets, used, confidence=confidence)

@@ -5,7 +5,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.special import entr
 
-from softmi._checks import PriorLike, as_prior, at_least_float32, check_finite, check_logits
+from softmi._checks import (
+    PriorLike,
+    as_prior,
+    at_least_float32,
+    check_finite,
+    check_logits,
+    warn_of_probabilities,
+)
 
 
 def entropy(prior: PriorLike) -> Float[Tensor, ""]:
@@ -65,9 +72,11 @@ def pointwise_mutual_information(
         >>> [round(v, 3) for v in pmi[0].tolist()]  # log 1.8 and log 0.2, in nats
         [0.588, -1.609]
 
+    Source: qin2019, PC-softmax.
     """
     check_logits(logits)
     check_finite(logits)
+    warn_of_probabilities(logits)
     logits = at_least_float32(logits)
     log_prior = as_prior(prior, classes=logits.shape[1], like=logits).log()
     if prior_corrected:

@@ -61,6 +61,12 @@ from .contrast import (
 from .contrast import (
     contrast_weights as contrast_weights,
 )
+from .picture import (
+    Interpolation as Interpolation,
+)
+from .picture import (
+    map_to_picture as map_to_picture,
+)
 from .pixels import (
     PixelAveragePrecision as PixelAveragePrecision,
 )

@@ -1,4 +1,4 @@
-"""What one forward pass of somebody's network shows: for :mod:`softmi.activation_maps`."""
+"""What one forward pass of somebody's network shows: for :mod:`softmi.maps.activation_maps`."""
 
 import math
 from collections import OrderedDict
@@ -116,6 +116,47 @@ class Recorder:
         stop = len(names) - 1 - names[::-1].index(head) if head in names else len(names)
         calls = [f"{name} ({kind})" for name, kind in self.leaves[start:stop]]
         return ", ".join(calls if len(calls) <= 6 else [*calls[:4], "...", *calls[-2:]])
+
+    def refusal(
+        self, model: str, heads: list[Call], named: str | None, classes: int, small: str | None
+    ) -> str:
+        """Say what was found, and what to do, where nothing accounts for the logits."""
+        found = self.candidates()
+        last = ([outputs for outputs in found if outputs.cells > 1] or found or [None])[-1]  # type: ignore[list-item]
+        if last is None:
+            name, channels = "", "channels"
+            what = "no module" if self.keep is None else f"module {self.keep!r}"
+            what += f" puts out {'no ' * (self.keep is not None)}feature maps"
+            what += " of shape (batch, channels, height, width)"
+        else:
+            name, channels = last.names[-1], last.maps.shape[1]
+            what = f"the last feature maps are of {name!r}, of shape {tuple(last.maps.shape)}"
+        if heads:
+            head = heads[-1]
+            what += (
+                f"; the head is {head.name!r} "
+                f"({type(head.module).__name__}, {head.input.flatten(1).shape[1]} to {classes})"
+            )
+            between = self.between(name, head.name)
+            if between:
+                what += f"; between them {between}"
+        else:
+            which = "" if named is None else f" named {named!r}"
+            what += f"; no linear layer or 1x1 convolution{which} puts out the {classes} logits"
+        if small is not None:
+            what += (
+                f". Maps of a single cell do account for them, those of {small!r}, and locate "
+                "nothing: larger images may give them more cells, and "
+                f"ActivationMaps(model, features={small!r}) takes them as they are"
+            )
+        return (
+            f"{model}: its logits are not a linear function of the average of feature maps, so "
+            f"cells have no exact share in them. Found: {what}. Take a network that averages its "
+            "last feature maps and applies one linear layer (resnet, densenet, efficientnet, "
+            f"convnext), or give this one such a head, torch.nn.Linear({channels}, {classes}) "
+            "behind the average, and train it; if it has one that was not found, name both: "
+            "ActivationMaps(model, features=..., head=...)"
+        )
 
 
 def accounts(

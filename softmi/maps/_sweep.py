@@ -12,7 +12,7 @@ from softmi._checks import describe
 from softmi.maps.boxes import _as_uint8, _check_boxes, box_iou
 
 
-def _score_thresholds(thresholds: int) -> np.ndarray:
+def score_thresholds(thresholds: int) -> np.ndarray:
     """0, 1/T, ... (T-1)/T."""
     # As the reference's np.arange(0, 1, interval): i * step, not i / T, which differ in the last
     # bit and so in int(t * max).
@@ -46,7 +46,7 @@ def _boxes_of_images(
     return [[tuple(b) for b in part.tolist()] for part in joined.split(counts)]
 
 
-def _best_iou_of_boxes(
+def iou_with_best(
     found: Tensor, boxes: Tensor | Sequence[Tensor], *, inclusive: bool
 ) -> Float[Tensor, " images"]:
     """IoU of one box an image with the best of its true boxes, float64 on the CPU."""
@@ -144,6 +144,30 @@ def _sweep(
     return of_largest, of_any
 
 
+def best_ious(
+    score_maps: Num[Tensor, "images height width"],
+    boxes: Num[Tensor, "images 4"] | Sequence[Num[Tensor, "_ 4"]],
+    at: Float[np.ndarray, " thresholds"],
+    *,
+    multi: bool,
+    inclusive: bool,
+    at_least: float,
+) -> Float[Tensor, "images thresholds"]:
+    """IoU as in :func:`ious_over_thresholds`, at given score thresholds, in any order."""
+    bytes_ = _as_uint8(score_maps)
+    truths = _boxes_of_images(boxes, len(bytes_))
+    found = np.empty((len(bytes_), len(at)))
+    for row, score_map, truth in zip(found, bytes_, truths, strict=True):
+        # A byte map has 256 levels at most, however many thresholds there are.
+        levels, place = np.unique((at * int(score_map.max())).astype(int), return_inverse=True)
+        of_largest, of_any = _sweep(
+            score_map, truth, levels.tolist(),
+            inclusive=inclusive, single=not multi, multi=multi, floor=at_least,
+        )  # fmt: skip
+        row[:] = np.take(of_any if multi else of_largest, place)
+    return torch.from_numpy(found)
+
+
 def ious_over_thresholds(
     score_maps: Num[Tensor, "images height width"],
     boxes: Num[Tensor, "images 4"] | Sequence[Num[Tensor, "_ 4"]],
@@ -190,16 +214,7 @@ def ious_over_thresholds(
         raise ValueError(f"thresholds must be at least 1, got {thresholds}")
     if not 0 <= at_least <= 1:
         raise ValueError(f"at_least must be in [0, 1], got {at_least}")
-    bytes_ = _as_uint8(score_maps)
-    truths = _boxes_of_images(boxes, len(bytes_))
-    steps = _score_thresholds(thresholds)
-    found = np.empty((len(bytes_), thresholds))
-    for row, score_map, truth in zip(found, bytes_, truths, strict=True):
-        # A byte map has 256 levels at most, however many thresholds there are.
-        levels, at = np.unique((steps * int(score_map.max())).astype(int), return_inverse=True)
-        of_largest, of_any = _sweep(
-            score_map, truth, levels.tolist(),
-            inclusive=inclusive, single=not multi, multi=multi, floor=at_least,
-        )  # fmt: skip
-        row[:] = np.take(of_any if multi else of_largest, at)
-    return torch.from_numpy(found)
+    return best_ious(
+        score_maps, boxes, score_thresholds(thresholds),
+        multi=multi, inclusive=inclusive, at_least=at_least,
+    )  # fmt: skip

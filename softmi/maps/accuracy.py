@@ -2,161 +2,24 @@ r"""How good boxes and maps are: the yardsticks of localisation as torchmetrics.
 
 A score threshold that is chosen on the images it is judged on flatters the map. So choose it on a
 held-out split: count that with :class:`MaxBoxAccuracy` or :class:`MaxBoxAccuracyV2` and hand it to
-:class:`BoxAccuracy`, which counts the test split. Boxes that see nothing (`softmi.baselines`)
-belong beside every number.
+:class:`BoxAccuracy`, which counts the test split. Boxes that see nothing belong beside every
+number: :func:`softmi.maps.localization_table`.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from jaxtyping import Float, Int, Num
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
-from torchmetrics import Metric
 
 from softmi._checks import describe
-from softmi.maps._sweep import _best_iou_of_boxes, _score_thresholds, ious_over_thresholds
+from softmi.maps._counts import BoxCounts, Counts, all_the_same
+from softmi.maps._sweep import best_ious, iou_with_best
 
 V2_IOUS = (0.3, 0.5, 0.7)
 
 
-def _all_the_same(stacked: Tensor) -> Tensor:
-    """Reduce settings, which metrics must share for their counts to be added."""
-    if not (stacked == stacked[0]).all():
-        raise ValueError(
-            f"counts of metrics with different settings cannot be merged: {stacked.tolist()}"
-        )
-    return stacked[0]
-
-
-class _Counts(Metric):
-    """Counts that add up over batches and processes; an update that fails leaves no trace."""
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-    settings: Tensor
-
-    def _add_settings(self, *settings: float | int) -> None:
-        # Settings are a state because a MetricCollection lets metrics of equal states share them,
-        # and those of different settings may agree on a first batch.
-        self.add_state("settings", torch.tensor(settings), dist_reduce_fx=_all_the_same)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Count a batch and return its own value; after an error the counts are as before."""
-        before = self.__dict__.copy()  # torchmetrics resets its states before it updates them
-        try:
-            return super().forward(*args, **kwargs)
-        except BaseException:
-            self.__dict__.update(before)
-            raise
-
-
-class _BoxCounts(_Counts):
-    """Images that reach each IoU at each score threshold."""
-
-    correct: Tensor
-    total: Tensor
-
-    def __init__(
-        self,
-        iou_thresholds: Sequence[float],
-        thresholds: int,
-        multi: bool,
-        inclusive: bool,
-        average: bool,
-        **kwargs: object,
-    ) -> None:
-        super().__init__(**kwargs)
-        if not iou_thresholds or not all(0 < t <= 1 for t in iou_thresholds) or thresholds < 1:
-            raise ValueError(
-                f"need IoU thresholds in (0, 1] and at least one score threshold, got "
-                f"{tuple(iou_thresholds)} and {thresholds}"
-            )
-        self.iou_thresholds = tuple(iou_thresholds)
-        self.thresholds = thresholds
-        self.multi = multi
-        self.inclusive = inclusive
-        self.average = average
-        shape = (len(self.iou_thresholds), thresholds)
-        self.add_state("correct", torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("total", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-        self._add_settings(multi, inclusive, *self.iou_thresholds)
-
-    @property
-    def score_thresholds(self) -> Float[Tensor, " thresholds"]:
-        """The T score thresholds."""
-        return torch.from_numpy(_score_thresholds(self.thresholds))
-
-    def update(
-        self,
-        score_maps: Num[Tensor, "images height width"],
-        boxes: Num[Tensor, "images 4"] | Sequence[Num[Tensor, "_ 4"]],
-    ) -> None:
-        """Count a batch: maps at image resolution, and the true boxes.
-
-        Args:
-            score_maps: uint8 or floating, shape (images, height, width); other batches may have
-                another height and width.
-            boxes: One box an image, shape (images, 4), or a list with the boxes of each image,
-                shapes (boxes, 4): an image counts if any of them is met.
-
-        Raises:
-            TypeError: Maps neither uint8 nor floating.
-            ValueError: Another rank, no images, NaN or infinite values, an image without boxes
-                or impossible boxes. Nothing of the batch is counted.
-
-        """
-        best = ious_over_thresholds(
-            score_maps, boxes, self.thresholds,
-            multi=self.multi, inclusive=self.inclusive, at_least=min(self.iou_thresholds),
-        )  # fmt: skip
-        deltas = torch.tensor(self.iou_thresholds, dtype=torch.float64)[:, None, None]
-        counts = (best >= deltas).sum(1)
-        self.correct = self.correct + counts.to(self.correct)
-        self.total = self.total + len(best)
-
-    @property
-    def correct_counts(self) -> Int[Tensor, "ious thresholds"]:
-        """Images seen so far by this process that are right, at each IoU and score threshold."""
-        return self.correct
-
-    def _of_all_processes(self) -> tuple[Tensor, Tensor]:
-        # Inside compute the states are summed already; in forward they must not be.
-        ask = self._to_sync and not self._is_synced
-        with self.sync_context(should_sync=ask, should_unsync=ask):
-            return self.correct, self.total
-
-    def curve(self) -> Float[Tensor, "ious thresholds"]:
-        """Accuracy at each IoU and score threshold; NaN before any image.
-
-        As every method below it counts the images of all processes, so all must call it.
-        """
-        correct, total = self._of_all_processes()
-        return correct.double() / total
-
-    def best_thresholds(self) -> Int[Tensor, " ious"]:
-        """Index of the best score threshold at each IoU, the lowest of those that tie."""
-        return self._of_all_processes()[0].argmax(1)
-
-    def accuracy_at(self, index: Int[Tensor, " ious"]) -> Float[Tensor, " ious"]:
-        """Accuracy at given score thresholds, such as another split's :meth:`best_thresholds`."""
-        if (
-            index.numel() != len(self.iou_thresholds)
-            or not ((index >= 0) & (index < self.thresholds)).all()
-        ):
-            raise ValueError(
-                f"need an index in [0, {self.thresholds}) for each of the IoUs "
-                f"{self.iou_thresholds}, got {index.tolist()}"
-            )
-        return self.curve().gather(1, index.reshape(-1, 1).to(self.correct.device))[:, 0]
-
-    def _maximum(self) -> Tensor:
-        each = self.curve().max(1).values
-        return each.mean() if self.average else each
-
-
-class MaxBoxAccuracy(_BoxCounts):
+class MaxBoxAccuracy(BoxCounts):
     r"""Share of images whose box reaches an IoU, at the best threshold (Choe et al. 2020).
 
     .. math::
@@ -187,6 +50,7 @@ class MaxBoxAccuracy(_BoxCounts):
         >>> metric.compute().tolist()
         [1.0, 0.0]
 
+    Source: choe2020, MaxBoxAcc.
     """
 
     def __init__(
@@ -204,7 +68,7 @@ class MaxBoxAccuracy(_BoxCounts):
         return self._maximum()
 
 
-class MaxBoxAccuracyV2(_BoxCounts):
+class MaxBoxAccuracyV2(BoxCounts):
     r"""MaxBoxAccV2: the mean of MaxBoxAcc over IoUs 0.3, 0.5 and 0.7, boxes of all contours.
 
     .. math:: \tfrac13 \sum_{\delta \in \{.3, .5, .7\}} \max_\tau \frac1N \sum_n \mathbb{1}
@@ -230,6 +94,7 @@ class MaxBoxAccuracyV2(_BoxCounts):
         >>> metric.compute().item()
         1.0
 
+    Source: choe2020, MaxBoxAccV2.
     """
 
     def __init__(self, thresholds: int = 100, inclusive: bool = False, **kwargs: object) -> None:
@@ -240,7 +105,7 @@ class MaxBoxAccuracyV2(_BoxCounts):
         return self._maximum()
 
 
-class BoxAccuracy(_BoxCounts):
+class BoxAccuracy(BoxCounts):
     r"""Share of images whose box reaches an IoU, at the threshold that a held-out split chose.
 
     .. math::
@@ -284,14 +149,30 @@ class BoxAccuracy(_BoxCounts):
             held_out.iou_thresholds, held_out.thresholds, held_out.multi, held_out.inclusive,
             held_out.average, **kwargs,
         )  # fmt: skip
-        if not held_out._of_all_processes()[1]:
+        if not held_out._of_all_processes()[2]:
             raise ValueError("held_out has counted no images: update it before")
-        self.add_state("chosen", held_out.best_thresholds().cpu(), dist_reduce_fx=_all_the_same)
+        self.add_state("chosen", held_out.best_thresholds().cpu(), dist_reduce_fx=all_the_same)
 
     @property
     def chosen_thresholds(self) -> Float[Tensor, " ious"]:
         """The score threshold that the held-out images chose for each IoU."""
         return self.score_thresholds[self.chosen.cpu()]
+
+    def hits(
+        self,
+        score_maps: Num[Tensor, "images height width"],
+        boxes: Num[Tensor, "images 4"] | Sequence[Num[Tensor, "_ 4"]],
+    ) -> Bool[Tensor, "images ious"]:
+        """Return for each image whether it is right at each IoU, at the chosen thresholds.
+
+        Counts nothing: it is for intervals and for differences image by image. The mean over all
+        images that were counted is :meth:`compute`. Arguments and errors as in :meth:`update`.
+        """
+        ious = best_ious(
+            score_maps, boxes, self.chosen_thresholds.numpy(),
+            multi=self.multi, inclusive=self.inclusive, at_least=min(self.iou_thresholds),
+        )  # fmt: skip
+        return ious >= torch.tensor(self.iou_thresholds, dtype=torch.float64)
 
     def compute(self) -> Float[Tensor, "*ious"]:
         """Return the accuracy at each IoU, in [0, 1]; for V2, or for one IoU, a scalar."""
@@ -303,7 +184,7 @@ class BoxAccuracy(_BoxCounts):
         return self._maximum().squeeze()
 
 
-class LocalizationAccuracy(_Counts):
+class LocalizationAccuracy(Counts):
     r"""Share of images localised, and recognised if `top_k` is given, at one fixed threshold.
 
     Localised means :math:`\mathrm{IoU} \ge \delta`. With `top_k=None` this is GT-known Loc: boxes
@@ -385,9 +266,8 @@ class LocalizationAccuracy(_Counts):
             raise ValueError(
                 f"top_k={self.top_k} needs as many ranked classes, got {describe(predicted)}"
             )
-        right = _best_iou_of_boxes(boxes, true_boxes, inclusive=self.inclusive) >= (
-            self.iou_threshold
-        )
+        ious = iou_with_best(boxes, true_boxes, inclusive=self.inclusive)
+        right = ious >= self.iou_threshold
         if self.top_k is not None:
             known = (ranked[:, : self.top_k] == targets.to(ranked.device)[:, None]).any(1)
             right &= known.to(right.device)

@@ -28,7 +28,7 @@ from softmi._checks import (
     check_targets,
     describe,
 )
-from softmi.maps._recorder import Account, Call, Recorder, accounts, epsilon, equal, logits_of
+from softmi.maps._recorder import Account, Recorder, accounts, epsilon, equal, logits_of
 from softmi.maps.contrast import Contrast, class_activation_map, contrast_weights
 
 
@@ -348,50 +348,8 @@ class ActivationMaps:
                 if outputs.cells > 1 or self.features is not None:
                     return account
                 small = small or account.features
-        raise ValueError(self._refusal(recorder, heads, logits, small))
-
-    def _refusal(
-        self, recorder: Recorder, heads: list[Call], logits: Tensor, small: str | None
-    ) -> str:
-        """What was found, and what to do."""
-        model, classes = type(self.model).__name__, logits.shape[1]
-        found = recorder.candidates()
-        last = ([outputs for outputs in found if outputs.cells > 1] or found or [None])[-1]  # type: ignore[list-item]
-        if last is None:
-            name, channels = "", "channels"
-            what = "no module" if self.features is None else f"module {self.features!r}"
-            what += f" puts out {'no ' * (self.features is not None)}feature maps"
-            what += " of shape (batch, channels, height, width)"
-        else:
-            name, channels = last.names[-1], last.maps.shape[1]
-            what = f"the last feature maps are of {name!r}, of shape {tuple(last.maps.shape)}"
-        if heads:
-            head = heads[-1]
-            what += (
-                f"; the head is {head.name!r} "
-                f"({type(head.module).__name__}, {head.input.flatten(1).shape[1]} to {classes})"
-            )
-            between = recorder.between(name, head.name)
-            if between:
-                what += f"; between them {between}"
-        else:
-            what += (
-                f"; no linear layer or 1x1 convolution{_named(self.head)} puts out the "
-                f"{classes} logits"
-            )
-        if small is not None:
-            what += (
-                f". Maps of a single cell do account for them, those of {small!r}, and locate "
-                "nothing: larger images may give them more cells, and "
-                f"ActivationMaps(model, features={small!r}) takes them as they are"
-            )
-        return (
-            f"{model}: its logits are not a linear function of the average of feature maps, so "
-            f"cells have no exact share in them. Found: {what}. Take a network that averages its "
-            "last feature maps and applies one linear layer (resnet, densenet, efficientnet, "
-            f"convnext), or give this one such a head, torch.nn.Linear({channels}, {classes}) "
-            "behind the average, and train it; if it has one that was not found, name both: "
-            "ActivationMaps(model, features=..., head=...)"
+        raise ValueError(
+            recorder.refusal(type(self.model).__name__, heads, self.head, logits.shape[1], small)
         )
 
 
@@ -409,7 +367,3 @@ def _adds_up(seen: Activations) -> bool:
         bound = 8 * eps + terms * torch.finfo(weights.dtype).eps
         size = weights.norm(dim=1) * (seen.scale * pooled.norm(dim=1))[:, None] + seen.bias.abs()
         return bool(((found - seen.logits).abs() <= bound * size).all())
-
-
-def _named(name: str | None) -> str:
-    return "" if name is None else f" named {name!r}"

@@ -12,8 +12,7 @@ from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
 from softmi._checks import describe
-from softmi.evidence.tables import markdown_table
-from softmi.maps._sweep import _best_iou_of_boxes
+from softmi.maps._sweep import iou_with_best
 from softmi.maps.accuracy import V2_IOUS
 
 SIDES = tuple(round(0.05 * i, 2) for i in range(2, 21))
@@ -54,7 +53,7 @@ def _hits(
     inclusive: bool,
 ) -> Float[Tensor, " images"]:
     box = centred_box(image_size, side, inclusive=inclusive).expand(len(boxes), 4)
-    return _best_iou_of_boxes(box, boxes, inclusive=inclusive)
+    return iou_with_best(box, boxes, inclusive=inclusive)
 
 
 def best_centred_side(
@@ -169,7 +168,11 @@ class LocalizationTable:
     def markdown(self) -> str:
         """Return the table in Markdown, in percent, with a spread where a cell has one."""
         header = ("map or box", *(f"{column}, %" for column in self.columns))
-        return markdown_table(header, [(n, *map(_percent, cells)) for n, cells in self.rows])
+        shown = [(name, *map(_percent, cells)) for name, cells in self.rows]
+        rule = ("---", *("---:" for _ in self.columns))
+        rows = ([" ".join(cell.replace("|", "\\|").split("\n")) for cell in row]
+                for row in (header, rule, *shown))  # fmt: skip
+        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
     _repr_markdown_ = markdown
 

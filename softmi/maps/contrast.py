@@ -22,6 +22,13 @@ from softmi._checks import at_least_float32, check_finite, check_logits, check_t
 Contrast = Literal["none", "mean", "least", "rivals"]
 
 
+def _check_weights(weights: Tensor) -> None:
+    if not weights.is_floating_point():
+        raise TypeError(f"weights must be floating point, got {describe(weights)}")
+    if weights.ndim != 2 or 0 in weights.shape:
+        raise ValueError(f"weights must be non-empty of rank 2, got {describe(weights)}")
+
+
 def contrast_weights(
     weights: Float[Tensor, "classes channels"],
     classes: Int[Tensor, " batch"],
@@ -47,17 +54,34 @@ def contrast_weights(
 
     For `mean`, :math:`v = \frac{M}{M-1} (W_y - \bar W)`: class weights centred on their mean.
 
-    Args and errors as in :func:`class_activation_map`.
+    Args, and further errors, as in :func:`class_activation_map`.
+
+    Returns:
+        v, shape (batch, channels), in float32 or, for float64 weights, float64: the sum over
+        many classes, and a difference of weights of opposite sign, overflow float16.
+
+    Raises:
+        TypeError: Weights not floating point; classes that are no integers, such as a mask.
+        ValueError: Weights that are empty, of another rank, NaN or infinite; classes not of
+            shape (batch,) or out of range: -1 is not the last class.
 
     Example:
         >>> weights = torch.tensor([[3.0, 0.0], [0.0, 3.0], [0.0, 0.0]])
         >>> contrast_weights(weights, torch.tensor([0]), contrast="mean").tolist()
         [[3.0, -1.5]]
 
+    Source: qin2021infocam, section 2; zhang2025, Finer-CAM's contrast.
     """
     if contrast not in get_args(Contrast):
         raise ValueError(f"contrast must be one of {get_args(Contrast)}, got {contrast!r}")
-    number = weights.shape[0]
+    _check_weights(weights)
+    check_finite(weights.detach(), name="weights")
+    if classes.ndim != 1:
+        raise ValueError(f"classes must have shape (batch,), got {describe(classes)}")
+    number = len(weights)
+    check_targets(classes, weights.new_empty(len(classes), number))
+    classes = classes.long()  # PyTorch takes uint8 for a mask
+    weights = at_least_float32(weights)
     chosen = weights[classes]
     if contrast == "none":
         return chosen
@@ -121,8 +145,8 @@ def class_activation_map(
 
     Raises:
         TypeError: Feature maps or weights not floating point, classes not integers.
-        ValueError: Shapes that do not match, classes out of range, an unknown contrast, missing
-            or non-finite logits, too many rivals.
+        ValueError: Shapes that do not match, weights that are NaN or infinite, classes out of
+            range, an unknown contrast, missing or non-finite logits, too many rivals.
 
     Example:
         >>> features = torch.tensor([[[[4.0, 0.0]], [[0.0, 4.0]]]])  # 2 channels, 1 x 2 cells
@@ -130,12 +154,13 @@ def class_activation_map(
         >>> class_activation_map(features, weights, torch.tensor([0]), contrast="mean").tolist()
         [[[2.0, -2.0]]]
 
+    Source: zhou2016, class activation map.
     """
-    for name, tensor, rank in (("feature_maps", feature_maps, 4), ("weights", weights, 2)):
-        if not tensor.is_floating_point():
-            raise TypeError(f"{name} must be floating point, got {describe(tensor)}")
-        if tensor.ndim != rank or 0 in tensor.shape:
-            raise ValueError(f"{name} must be non-empty of rank {rank}, got {describe(tensor)}")
+    if not feature_maps.is_floating_point():
+        raise TypeError(f"feature_maps must be floating point, got {describe(feature_maps)}")
+    if feature_maps.ndim != 4 or 0 in feature_maps.shape:
+        raise ValueError(f"feature_maps must be non-empty of rank 4, got {describe(feature_maps)}")
+    _check_weights(weights)
     if feature_maps.shape[1] != weights.shape[1]:
         raise ValueError(
             f"feature_maps of shape {tuple(feature_maps.shape)} have {feature_maps.shape[1]} "
@@ -143,7 +168,7 @@ def class_activation_map(
         )
     check_targets(classes, feature_maps.new_empty(len(feature_maps), len(weights)))
     v = contrast_weights(
-        weights, classes.long(), contrast=contrast, rivals=rivals, gamma=gamma, logits=logits
+        weights, classes, contrast=contrast, rivals=rivals, gamma=gamma, logits=logits
     )
     cells = feature_maps.shape[2] * feature_maps.shape[3]
     maps = at_least_float32(feature_maps)  # a sum over channels overflows float16

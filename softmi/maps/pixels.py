@@ -6,12 +6,12 @@ from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
 from softmi._checks import describe
-from softmi.maps._sweep import _score_thresholds
-from softmi.maps.accuracy import _Counts
+from softmi.maps._counts import Counts
+from softmi.maps._sweep import score_thresholds
 from softmi.maps.boxes import _as_uint8, _normalised
 
 
-class PixelAveragePrecision(_Counts):
+class PixelAveragePrecision(Counts):
     r"""PxAP: area under the precision-recall curve of all pixels together (Choe et al. 2020).
 
     .. math::
@@ -42,6 +42,7 @@ class PixelAveragePrecision(_Counts):
         >>> round(metric.compute().item(), 4)  # 1/2 x 1 + 1/2 x 2/3
         0.8333
 
+    Source: choe2020, PxAP.
     """
 
     histogram: Tensor
@@ -82,7 +83,7 @@ class PixelAveragePrecision(_Counts):
             bins = torch.from_numpy(_as_uint8(score_maps)).long()
         else:
             # The reference's np.histogram: a bin holds its lower edge.
-            edges = torch.from_numpy(np.append(_score_thresholds(self.thresholds), 1.0))
+            edges = torch.from_numpy(np.append(score_thresholds(self.thresholds), 1.0))
             scores = _normalised(score_maps)
             bins = torch.bucketize(scores, edges.to(scores.device), right=True).cpu() - 1
         foreground = self._as_bool(masks, score_maps, "masks")

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from softmi._checks import describe
+from softmi._checks import at_least_float32, describe
 
 
 def window_sum(
@@ -24,18 +24,27 @@ def window_sum(
         window: Side s; 1 returns the maps as they are.
         pad: False keeps only windows inside the map (h - s + 1 cells).
 
+    Returns:
+        Shape (batch, h + s - 1, w + s - 1), in float32 or, for float64 maps, float64: sums of
+        s x s cells overflow half precision, and wrap in bytes.
+
     Raises:
+        TypeError: Maps not floating point, such as maps of bytes.
         ValueError: Maps of another rank, or a window that is not at least 1 or does not fit.
 
     Example:
         >>> window_sum(torch.ones(1, 1, 1), 2).tolist()  # one cell, seen by four windows
         [[[1.0, 1.0], [1.0, 1.0]]]
 
+    Source: qin2021infocam, region of infoCAM.
     """
+    if not maps.is_floating_point():
+        raise TypeError(f"maps must be floating point, got {describe(maps)}")
     if maps.ndim != 3:
         raise ValueError(f"maps must have shape (batch, height, width), got {describe(maps)}")
     if window < 1 or (not pad and window > min(maps.shape[1:])):
         raise ValueError(f"window must be at least 1 and fit {tuple(maps.shape)}, got {window}")
+    maps = at_least_float32(maps)
     ones = maps.new_ones(1, 1, window, window)
     return F.conv2d(maps[:, None], ones, padding=window - 1 if pad else 0)[:, 0]
 

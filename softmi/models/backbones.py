@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
-from softmi.datasets._files import data_root, sha256
+from softmi.datasets import data_root, sha256
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def mobilenet_v2_features(data: Path | None = None) -> Backbone:
     Raises:
         ValueError: A local file that does not hold the weights of this network.
 
+    Source: sandler2018, MobileNetV2.
     """  # noqa: E501 - a file name
     from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 

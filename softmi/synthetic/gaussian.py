@@ -65,6 +65,8 @@ class GaussianClasses(LabelledTask):
 
         Five unit Gaussians with means (0, 2, -2, 4, -4) on every coordinate; prior uniform, or
         (1, 2, 3, 4, 5)/15 in that order.
+
+        Source: qin2019, synthetic data.
         """
         positions = torch.tensor([0.0, 2.0, -2.0, 4.0, -4.0], dtype=torch.float64)
         weights = torch.ones(5) if balanced else torch.arange(1.0, 6.0)

@@ -14,6 +14,9 @@ from .loop import (
     LossFunction as LossFunction,
 )
 from .loop import (
+    epoch_seconds as epoch_seconds,
+)
+from .loop import (
     fit as fit,
 )
 from .loop import (

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 
 class TensorBatches(TensorDataset):
@@ -59,14 +59,20 @@ class CropsAndFlips(TensorBatches):
 
 
 def loader(
-    dataset: Dataset, batch_size: int, *, shuffle: bool = False, seed: int = 0
+    dataset: Dataset,
+    batch_size: int,
+    *,
+    shuffle: bool = False,
+    seed: int = 0,
+    sampler: Sampler | None = None,
 ) -> DataLoader:
-    """Return a DataLoader whose order depends on `seed` alone."""
+    """Return a DataLoader whose order depends on `seed` alone, or on `sampler`."""
     whole = isinstance(dataset, TensorBatches)
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        shuffle=shuffle,
+        shuffle=shuffle and sampler is None,
+        sampler=sampler,
         generator=torch.Generator().manual_seed(seed),
         collate_fn=(lambda batch: batch) if whole else None,
     )

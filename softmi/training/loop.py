@@ -1,9 +1,11 @@
 """One seeded training loop on Lightning Fabric, for every experiment of the book."""
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+from torch.utils.data.distributed import DistributedSampler
 from tqdm import tqdm
 
 from softmi.training.data import loader
@@ -78,7 +81,8 @@ def fit(
         progress: Show a bar, on the first process only.
 
     Raises:
-        ValueError: No epochs, an empty data set, or a loss that is no longer finite.
+        ValueError: No epochs, an empty data set, a loss that is no longer finite, or a checkpoint
+            that is damaged, of another network, seed or batch size, or of more epochs.
 
     Example:
         >>> from softmi import GaussianClasses, PCSoftmaxLoss
@@ -103,12 +107,17 @@ def fit(
     wrapped, optimiser = fabric.setup(model, optimiser)
     if isinstance(loss, nn.Module):
         loss = loss.to(fabric.device)
-    batches: Any = fabric.setup_dataloaders(loader(dataset, batch_size, shuffle=True, seed=seed))
+    # Fabric's own sampler would take no seed, and count epochs from 0 again after a resume.
+    sampler: DistributedSampler | None = None
+    if fabric.world_size > 1:
+        sampler = DistributedSampler(dataset, fabric.world_size, fabric.global_rank)
+    batches = loader(dataset, batch_size, shuffle=True, sampler=sampler)
 
     history, start = History(), 0
     state = {"model": wrapped, "optimizer": optimiser}
+    settings = {"seed": seed, "batch_size": batch_size}
     if checkpoint is not None and Path(checkpoint).exists():
-        rest = fabric.load(checkpoint, state, weights_only=True)
+        rest = _resumed(fabric, checkpoint, state, settings, epochs)
         start = rest["epoch"]
         history = History(rest["losses"], rest["records"])
         if schedule is not None:
@@ -119,14 +128,17 @@ def fit(
     )
     for epoch in bar:
         # Seeded by epoch, so that a resumed run sees the batches that it would have seen.
-        torch.manual_seed(hash((seed, epoch)) % 2**63)
-        if batches.generator is not None:
-            batches.generator.manual_seed(hash((seed, epoch)) % 2**63)
+        drawn = hash((seed, epoch)) % 2**63
+        torch.manual_seed(drawn)
+        batches.generator.manual_seed(drawn)
+        if sampler is not None:
+            sampler.set_epoch(drawn)
         if hasattr(loss, "set_epoch"):
             loss.set_epoch(epoch)  # type: ignore[operator]
         wrapped.train()
         total, count = torch.zeros((), device=fabric.device), 0
-        for inputs, targets in batches:
+        for batch in batches:
+            inputs, targets = fabric.to_device(batch)
             optimiser.zero_grad(set_to_none=True)
             output = wrapped(inputs)
             logits = output[0] if isinstance(output, tuple) else output
@@ -148,15 +160,60 @@ def fit(
             record = after_epoch(model, epoch)
             history.records.append({name: float(value) for name, value in record.items()})
         if checkpoint is not None:
-            extra = {"epoch": epoch + 1, "losses": history.losses, "records": history.records}
+            done = {"epoch": epoch + 1, "losses": history.losses, "records": history.records}
             if schedule is not None:
-                extra["schedule"] = schedule.state_dict()
+                done["schedule"] = schedule.state_dict()
             partial = Path(checkpoint).with_suffix(".partial")
-            fabric.save(partial, {**state, **extra})
+            fabric.save(partial, state | settings | done)
             if fabric.is_global_zero:
                 partial.replace(checkpoint)  # an interrupted save leaves the last good one
     model.eval()
     return history
+
+
+# What torch.load and load_state_dict raise on files that are cut short or of something else.
+_DAMAGED = (EOFError, KeyError, OSError, RuntimeError, TypeError, ValueError, UnpicklingError)
+
+
+def _resumed(
+    fabric: Fabric, checkpoint: Path, state: dict[str, Any], settings: dict[str, int], epochs: int
+) -> dict[str, Any]:
+    """Load `state` in place and return the rest, if the file is of this run and can be read."""
+    try:
+        rest = fabric.load(checkpoint, state, weights_only=True)
+        done = rest["epoch"]
+    except _DAMAGED as error:
+        reason = str(error) or "it ends too early"
+        raise ValueError(f"{checkpoint} cannot be resumed from: {reason}") from error
+    for name, value in settings.items():
+        if rest.get(name, value) != value:  # files of version 0.1 do not say
+            raise ValueError(f"{checkpoint} is of a run with {name}={rest[name]}, got {value}")
+    if done > epochs:
+        raise ValueError(f"{checkpoint} is of a run of {done} epochs, got epochs={epochs}")
+    return rest
+
+
+def epoch_seconds() -> Callable[[nn.Module, int], dict[str, float]]:
+    """Return an `after_epoch` of :func:`softmi.fit` that records the `seconds` of each epoch.
+
+    The clock starts here. The sum over `history.records` is the time of training, also of a run
+    that was cut short: the checkpoint holds the records.
+
+    Example:
+        >>> lap = epoch_seconds()
+        >>> list(lap(nn.Linear(1, 1), 0))
+        ['seconds']
+
+    """
+    last = time.perf_counter()
+
+    def lap(model: nn.Module, epoch: int) -> dict[str, float]:
+        nonlocal last
+        now = time.perf_counter()
+        last, passed = now, now - last
+        return {"seconds": passed}
+
+    return lap
 
 
 def warm_up_and_drops(

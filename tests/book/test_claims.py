@@ -8,11 +8,13 @@ import yaml
 from prose import as_shown
 
 from softmi.evidence.ledger import VERDICTS, judge, load_claims
-from tools import build_pages
+from softmi.evidence.statistics import has_spread
+from tools import build_pages, scoreboard
 from tools.build_pages import ROOT
 
 CLAIMS = load_claims(ROOT / "claims")
 BY_ID = {claim.id: claim for claim in CLAIMS}
+UNDECIDED = ("not run", "awaiting a run", "not comparable")
 PROVENANCE = {"commit", "date", "profile", "seeds", "device", "seconds", "versions", "data"}
 
 
@@ -37,17 +39,55 @@ def test_claim_names_an_existing_chapter_paper_and_result(claim):
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=BY_ID)
-def test_claim_has_a_verdict_and_identities_hold(claim, judgements):
+def test_row_has_a_verdict_and_identities_hold(claim, judgements):
     judgement = judgements[claim.id]
     assert judgement.verdict in VERDICTS
-    if judgement.verdict == "not run":
-        command = f"make full NB={claim.notebook[:2]}"
-        assert claim.protocol, f"claim {claim.id}: no result; run `{command}`"
-    if claim.kind == "identity" and claim.check.direction is None:
-        assert judgement.verdict == "reproduced", (
-            f"claim {claim.id}: an identity is off by {judgement.ours}, "
-            f"allowed {claim.check.tolerance}"
+    if claim.kind == "identity":
+        assert judgement.verdict == "holds", (
+            f"{claim.id}: an identity is off by {judgement.ours}, allowed {claim.check.margin}"
         )
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=BY_ID)
+def test_a_row_that_changed_after_its_run_says_why(claim, judgements):
+    judgement = judgements[claim.id]
+    assert not judgement.change or claim.amended, (
+        f"{claim.id} was {judgement.change}: give the reason in its field `amended`, or restore "
+        f"what its run was made for: {judgement.first}"
+    )
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=BY_ID)
+def test_no_verdict_on_a_claim_or_finding_rests_on_a_number_without_interval(claim, judgements):
+    judgement = judgements[claim.id]
+    if claim.kind in ("claim", "finding") and judgement.verdict not in UNDECIDED:
+        assert has_spread(judgement.ours), f"{claim.id}: {judgement.ours}"
+
+
+def test_claims_of_one_paper_on_one_run_have_one_setting():
+    """So that one is not "not comparable" and another a verdict on the same networks."""
+    settings = {}
+    for claim in CLAIMS:
+        if claim.kind == "claim" and claim.setting:
+            key = claim.paper, claim.check.result.split(":")[0], claim.value is None
+            settings.setdefault(key, {})[claim.id] = dict(claim.setting)
+    for (paper, result, _), found in settings.items():
+        assert len({json.dumps(s, sort_keys=True) for s in found.values()}) == 1, (
+            f"claims of {paper} on {result} differ in their setting: {found}"
+        )
+
+
+def test_replication_is_counted_over_claims_alone(judgements):
+    """No page prints a tally that mixes in identities, audits or findings of ours."""
+    for page in (build_pages.first_page_counts, build_pages.scoreboard_page):
+        text = page(list(judgements.values()))
+        for paper, name in scoreboard.paper_names().items():
+            own = [c for c in CLAIMS if (c.kind, c.paper) == ("claim", paper)]
+            for number in re.findall(rf"Of (\d+) claims of {re.escape(name)}", text):
+                assert int(number) == len(own)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = [readme, *(p.read_text(encoding="utf-8") for p in (ROOT / "book").glob("*.md"))]
+    assert not [text for text in pages if re.search(r"Of \d+ claims tested", text)]
 
 
 @pytest.mark.parametrize("claim", [c for c in CLAIMS if c.value], ids=lambda c: c.id)

@@ -204,6 +204,11 @@ class Reader:
         self.page.set_viewport_size({"width": width, "height": 900})
         self.page.emulate_media(color_scheme=scheme)
         self.page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
+        # A colour that is still on its way from one theme to the other is no colour of the page.
+        self.page.wait_for_function(
+            "document.getAnimations().every(a => a.playState !== 'running' ||"
+            " a.effect.getTiming().iterations === Infinity)"
+        )
 
     def open(self, address: str) -> None:
         """Open a page, with nothing remembered of the one before."""
@@ -261,6 +266,23 @@ WIDER = """() => {
     e.getBoundingClientRect().right > clientWidth + 1 && e.checkVisibility());
   return [`${scrollWidth} > ${clientWidth}`, ...wide.slice(0, 8).map(e =>
     `${e.tagName}.${e.className} to ${Math.round(e.getBoundingClientRect().right)}`)];
+}"""
+
+# Figures with a number whose caption cannot be read, or that show none or two of their pictures.
+CAPTIONS = """() => [...document.querySelectorAll("figure[id]:has(figcaption)")].filter(figure => {
+  const shown = [...figure.querySelectorAll("img")].filter(e => e.checkVisibility());
+  const {height} = figure.querySelector("figcaption").getBoundingClientRect();
+  return shown.length !== 1 || height < 10 || shown[0].getBoundingClientRect().height < 40;
+}).map(figure => figure.outerHTML.slice(0, 200))"""
+
+# Claims that do not take the width of the page, or whose verdict is out of it.
+CLAIMS = """() => {
+  const wide = document.documentElement.clientWidth;
+  return [...document.querySelectorAll("table.claims tbody tr")].filter(row => {
+    const verdict = [...row.cells].at(-1).getBoundingClientRect();
+    return row.getBoundingClientRect().width < Math.min(0.85 * wide, 600) ||
+      verdict.right > wide || verdict.width < 20;
+  }).map(row => row.textContent.trim().slice(0, 80));
 }"""
 
 # What can be worked with a mouse and is seen, with all that is folded unfolded. From here on, what
@@ -335,6 +357,8 @@ class Visit:
     errors: list[str]
     outside: list[str]
     wider: dict[tuple[int, str], list[str]]
+    uncaptioned: dict[tuple[int, str], list[str]]
+    squeezed: dict[tuple[int, str], list[str]]
     unreached: list[str]
     unseen: list[str]
     violations: dict[tuple[int, str], list[str]]
@@ -350,10 +374,12 @@ def visit(request: pytest.FixtureRequest, reader: Reader, site: str) -> Visit:
     reader.open(site + request.param)
     loaded = page.evaluate(LOADED)
 
-    wider = {}
+    wider, uncaptioned, squeezed = {}, {}, {}
     for width, scheme in [(375, "light"), (375, "dark"), (1280, "dark"), (1280, "light")]:
         reader.look(width, scheme)
         wider[width, scheme] = page.evaluate(WIDER)
+        uncaptioned[width, scheme] = page.evaluate(CAPTIONS)
+        squeezed[width, scheme] = page.evaluate(CLAIMS)
 
     page.keyboard.press("Tab")  # the focus is shown to those who use the keyboard
     page.evaluate(TARGETS)
@@ -371,7 +397,10 @@ def visit(request: pytest.FixtureRequest, reader: Reader, site: str) -> Visit:
         found = page.evaluate(AXE, [reader.samples.get(scheme, []), width == 1280])
         reader.samples[scheme] = found["samples"]
         violations[width, scheme] = found["violations"]
-    return Visit(loaded, [*reader.errors], [*reader.outside], wider, unreached, unseen, violations)
+    return Visit(
+        loaded, [*reader.errors], [*reader.outside], wider, uncaptioned, squeezed, unreached,
+        unseen, violations,
+    )  # fmt: skip
 
 
 def test_page_loads_without_errors_and_asks_nobody_outside(visit):
@@ -392,6 +421,14 @@ def test_page_is_light(visit, request):
 
 def test_page_does_not_scroll_sideways(visit):
     assert {view: wide for view, wide in visit.wider.items() if wide} == {}
+
+
+def test_every_figure_shows_one_picture_and_its_caption(visit):
+    assert {view: figures for view, figures in visit.uncaptioned.items() if figures} == {}
+
+
+def test_every_claim_takes_the_width_and_shows_its_verdict(visit, request):
+    assert {view: claims for view, claims in visit.squeezed.items() if claims} == {}
 
 
 def test_axe_finds_nothing_serious_or_critical(visit):
@@ -415,6 +452,19 @@ def test_tab_alone_reaches_everything(reader, site, name):
         if presses % 20 == 0 and not page.evaluate(f"{LEFT}.length"):
             break
     assert page.evaluate(f"{LEFT}.map({DESCRIBE})") == []
+
+
+def test_a_reference_to_a_figure_leads_to_its_picture(reader, site):
+    page = reader.page
+    name = next(page for page in OTHERS if "imbalanced" in page)
+    for scheme in ("light", "dark"):
+        reader.open(f"{site}{name}#fig-imbalanced")
+        reader.look(1280, scheme)
+        found = page.evaluate(
+            """() => [...document.querySelectorAll("#fig-imbalanced img")].map(e =>
+              [e.checkVisibility(), e.className.includes("only-dark")])"""
+        )
+        assert [dark for shown, dark in found if shown] == [scheme == "dark"]
 
 
 def test_search_by_keyboard_finds_pc_softmax(reader, site):

@@ -5,8 +5,13 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
-from softmi.datasets import digit_scenes, multi_digit_scenes
+from softmi.datasets import (
+    digit_scenes,
+    digits,
+    multi_digit_scenes,
+)
 
 
 def several(seed: int = 0, n: int = 30, digits=2, **options):
@@ -163,3 +168,77 @@ def test_several_digits_are_a_function_of_the_generator_and_leave_the_global_one
 def test_digits_that_do_not_fit_are_refused_with_what_was_asked(options, message):
     with pytest.raises(ValueError, match=message):
         several(**options)
+
+
+def test_digits_are_split_into_disjoint_parts_that_make_the_whole():
+    (train, train_y), (test, test_y) = digits("train"), digits("test")
+    assert (len(train), len(test)) == (1198, 599)
+    assert train.shape[1:] == (1, 8, 8)
+    assert 0 <= train.min() < train.max() <= 1
+    together = np.concatenate([train.numpy(), test.numpy()]).reshape(1797, -1)
+    labels = np.concatenate([train_y.numpy(), test_y.numpy()])
+    rows = {(*row, y) for row, y in zip((16 * together).tolist(), labels.tolist(), strict=True)}
+    bunch = load_digits()
+    assert rows == {(*r, y) for r, y in zip(bunch.data, bunch.target, strict=True)}
+
+
+def test_digits_are_a_function_of_the_seed():
+    assert torch.equal(digits("train", seed=3)[1], digits("train", seed=3)[1])
+    assert not torch.equal(digits("train", seed=3)[1], digits("train", seed=4)[1])
+
+
+def scenes(seed: int = 0, n: int = 40, **options):
+    return digit_scenes(n, torch.Generator().manual_seed(seed), **options)
+
+
+def test_scenes_are_a_function_of_the_generator_and_leave_the_global_one_alone():
+    before = torch.get_rng_state()
+    a, b, c = scenes(1), scenes(1), scenes(2)
+    assert torch.equal(a.images, b.images)
+    assert torch.equal(a.boxes, b.boxes)
+    assert torch.equal(a.targets, b.targets)
+    assert not torch.equal(a.images, c.images)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_scene_boxes_are_the_tight_bounds_of_bright_pixels():
+    """Without distractors all that is brighter than the ground (below 0.1) is the digit."""
+    plain = scenes(3, distractors=0)
+    for image, box in zip(plain.images, plain.boxes.tolist(), strict=True):
+        ys, xs = np.nonzero(image[0].numpy() > 1 / 8)
+        assert box == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+
+
+@pytest.mark.parametrize("distractors", [0, 3])
+def test_scene_boxes_lie_inside_and_hold_light_at_each_side(distractors):
+    found = scenes(4, distractors=distractors, size=40, digit_size=(10, 20))
+    assert found.images.shape == (40, 1, 40, 40)
+    assert 0 <= found.images.min() < found.images.max() <= 1
+    assert len(found) == 40
+    for image, box in zip(found.images[:, 0], found.boxes.int().tolist(), strict=True):
+        x0, y0, x1, y1 = box
+        assert 0 <= x0 < x1 <= 40
+        assert 0 <= y0 < y1 <= 40
+        assert max(x1 - x0, y1 - y0) <= 20
+        inside = image[y0:y1, x0:x1] > 1 / 8
+        for side in (inside[0], inside[-1], inside[:, 0], inside[:, -1]):
+            assert side.any()
+
+
+def test_scenes_of_the_two_splits_show_different_digits():
+    train, test = scenes(5, split="train"), scenes(5, split="test")
+    assert not torch.equal(train.images, test.images)
+    assert set(train.targets.tolist()) <= set(range(10))
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize(
+    "options",
+    [{"n": 0}, {"digit_size": (10, 49)}, {"digit_size": (20, 10)}, {"digit_size": (3, 9)},
+     {"distractors": -1}],
+)  # fmt: skip
+def test_impossible_scenes_are_refused_with_what_was_asked(options):
+    with pytest.raises(ValueError, match="digit sizes <= size, got n=") as error:
+        scenes(**options)
+    for name, value in options.items():
+        assert f"{name}={value}" in str(error.value)

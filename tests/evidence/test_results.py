@@ -7,21 +7,16 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import scipy.stats
 import torch
-import yaml
 
 from softmi.evidence import results, statistics
-from softmi.evidence.ledger import VERDICTS, Check, Claim, judge, load_claims
 from softmi.evidence.results import load_result, lookup, project_root, result_path, save_result
-from softmi.evidence.statistics import interval, paired_difference, summarise
+from softmi.evidence.statistics import paired_difference, summarise
 from softmi.evidence.tables import (
-    claims_table,
-    expectation,
     format_number,
     format_points,
     in_percent,
@@ -260,185 +255,6 @@ def test_root_is_searched_upwards_unless_it_is_set(root, monkeypatch):
         project_root()
 
 
-# --- Verdicts ---------------------------------------------------------------------------------
-
-
-def claim(**changes: Any) -> Claim:
-    fields: dict[str, Any] = {
-        "id": "c", "paper": "p", "where": "table 1", "statement": "s", "kind": "statistical",
-        "notebook": "01_x", "check": Check("01_x:mi", target=1.0, tolerance=0.1),
-    }  # fmt: skip
-    return Claim(**fields | changes)
-
-
-def ours(mi: Any, **more: Any) -> None:
-    save_result("01_x", {"mi": mi, **more}, **RUN)
-
-
-def test_verdicts_are_these_five():
-    assert VERDICTS == (
-        "reproduced", "reproduced with conditions", "not reproduced", "not comparable", "not run",
-    )  # fmt: skip
-
-
-def test_a_number_within_its_tolerance_is_reproduced():
-    for value in (1.09, 0.91, {"mean": 1.05, "sd": 9.0, "n": 3}):
-        ours(value)
-        judgement = judge(claim())
-        assert (judgement.verdict, judgement.ours, judgement.why) == ("reproduced", value, "")
-        assert judgement.provenance["profile"] == "full"
-
-
-def test_a_number_outside_its_tolerance_is_not_reproduced():
-    for value in (1.1001, 0.5, {"mean": 1.2, "low": 1.0, "high": 1.4}):
-        ours(value)
-        assert judge(claim()).verdict == "not reproduced"
-
-
-def test_a_failed_condition_restricts_a_claim_and_says_how():
-    ours(1.0, large=0.2, small=0.8)
-    conditions = (
-        Check("01_x:large", target=0.5, direction="above", text="large nets only"),
-        Check("01_x:small", target=0.5, direction="above", text="small nets only"),
-    )
-    judgement = judge(claim(conditions=conditions))
-    assert judgement.verdict == "reproduced with conditions"
-    assert judgement.why == "large nets only"
-    assert judge(claim(conditions=conditions[1:])).verdict == "reproduced"
-
-
-def test_conditions_do_not_rescue_a_claim_that_fails():
-    ours(5.0, other=1.0)
-    passing = (Check("01_x:other", target=0.0, direction="above", text="t"),)
-    assert judge(claim(conditions=passing)).verdict == "not reproduced"
-
-
-def test_another_protocol_is_not_comparable_and_says_why():
-    ours(1.0)
-    judgement = judge(claim(protocol={"data": "real", "seeds": 3, "network": "ResNet"}))
-    assert judgement.verdict == "not comparable"
-    assert judgement.why == ("data: real there, toy here; network: ResNet there, not stated here")
-    assert judgement.ours == 1.0
-    assert judge(claim(protocol={"data": "toy"})).verdict == "reproduced"
-
-
-def test_a_missing_result_is_not_run_and_says_how_to_run_it():
-    judgement = judge(claim())
-    assert judgement.verdict == "not run"
-    assert "make full NB=01" in judgement.why
-    assert judgement.provenance is None
-
-
-def test_a_condition_without_its_result_is_not_run():
-    ours(1.0)
-    judgement = judge(claim(conditions=(Check("02_y:z", target=0.0, direction="above"),)))
-    assert judgement.verdict == "not run"
-    assert "make full NB=02" in judgement.why
-
-
-def test_smoke_results_do_not_count():
-    save_result("01_x", {"mi": 1.0}, **RUN | {"profile": "smoke"})
-    assert judge(claim()).verdict == "not run"
-
-
-def test_a_number_that_the_result_does_not_hold_yet_is_not_run_and_is_named():
-    """A claim is written before its run: the rest of the ledger is judged all the same."""
-    ours(1.0)
-    judgement = judge(claim(check=Check("01_x:new.number", tolerance=1.0)))
-    assert (judgement.verdict, judgement.ours, judgement.provenance) == ("not run", None, None)
-    assert "results/01_x.json has no new.number" in judgement.why
-    assert "no 'new' among ['mi']" in judgement.why
-    assert "make full NB=01" in judgement.why
-    conditions = (Check("01_x:new", target=0.0, direction="above"),)
-    judgement = judge(claim(conditions=conditions))
-    assert judgement.verdict == "not run"
-    assert "no 'new' among ['mi']" in judgement.why
-
-
-@pytest.mark.parametrize(
-    ("value", "direction", "verdict"),
-    [
-        (0.1, "above", "reproduced"),
-        (-0.1, "above", "not reproduced"),
-        (-0.1, "below", "reproduced"),
-        (0.0, "above", "not reproduced"),
-        # The whole interval has to be on the side.
-        ({"mean": 0.1, "low": 0.01, "high": 0.19}, "above", "reproduced"),
-        ({"mean": 0.1, "low": -0.01, "high": 0.21}, "above", "not reproduced"),
-        ({"mean": -0.1, "low": -0.2, "high": 0.01}, "below", "not reproduced"),
-        # Student's: n = 3, sd = 0.1 gives 0.248.
-        ({"mean": 0.25, "sd": 0.1, "n": 3}, "above", "reproduced"),
-        ({"mean": 0.24, "sd": 0.1, "n": 3}, "above", "not reproduced"),
-        ({"mean": 0.01, "sd": None, "n": 1}, "above", "reproduced"),
-    ],
-)
-def test_a_direction_needs_the_whole_interval(value, direction, verdict):
-    ours(value)
-    assert judge(claim(check=Check("01_x:mi", direction=direction))).verdict == verdict
-
-
-def test_interval_of_repeated_runs_is_students():
-    values = [1.0, 2.0, 4.0, 5.0]
-    expected = scipy.stats.t.interval(0.95, 3, np.mean(values), scipy.stats.sem(values))
-    assert interval(summarise(values)) == pytest.approx(expected, rel=1e-12)
-    assert interval(2.5) == (2.5, 2.5)
-
-
-# --- The ledger -------------------------------------------------------------------------------
-
-ENTRY = {
-    "id": "a", "paper": "p", "where": "w", "statement": "s", "kind": "identity",
-    "notebook": "01_x", "check": {"result": "01_x:mi", "tolerance": 0.5},
-}  # fmt: skip
-
-
-def ledger(root: Path, *entries: dict[str, Any]) -> list[Claim]:
-    (root / "claims/01_tiny.yml").write_text(yaml.safe_dump(list(entries)))
-    return load_claims()
-
-
-def test_ledger_is_read_with_its_defaults(root):
-    full = ENTRY | {
-        "id": "b", "value": 1.5, "source": "README", "reason": "r", "decimals": 2, "unit": "nats",
-        "protocol": {"data": "toy"},
-        "conditions": [{"result": "01_x:b", "direction": "above", "text": "t"}],
-    }  # fmt: skip
-    first, second = ledger(root, ENTRY, full)
-    assert first.check == Check("01_x:mi", 0.0, 0.5)
-    assert (first.value, first.conditions, dict(first.protocol), first.decimals) == (
-        None, (), {}, 3,
-    )  # fmt: skip
-    assert second.conditions == (Check("01_x:b", direction="above", text="t"),)
-    assert (second.value, second.unit, second.protocol["data"]) == (1.5, "nats", "toy")
-
-
-@pytest.mark.usefixtures("no_shape_checks")
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"verdict": "reproduced"}, "claim 'b': .*unexpected keyword argument 'verdict'"),
-        ({"check": {"result": "01_x:a", "tol": 1.0}}, "claim 'b': .*keyword argument 'tol'"),
-        ({"conditions": [{"target": 1.0}]}, "claim 'b': .*'result'"),
-        ({"statement": None}, "claim 'b': .*'statement'"),
-        ({"check": None}, "claim 'b': 'check'"),
-        ({"kind": "opinion"}, "claim 'b': unknown kind 'opinion'"),
-        ({"id": "a"}, r"more than one claim with id \['a'\]"),
-        ({"check": {"result": "01_x:a"}}, "claim 'b': .*neither tolerance nor direction"),
-        (
-            {"check": {"result": "01_x:a", "direction": "abve"}},
-            "claim 'b': .*above or below, got 'abve'",
-        ),
-        ({"check": {"result": "01_x:a", "tolerance": "1e-3"}}, "claim 'b': not a number: '1e-3'"),
-        ({"check": {"result": "mi", "tolerance": 1.0}}, "claim 'b': .*dotted.path, got 'mi'"),
-    ],
-)
-def test_a_wrong_entry_is_refused_with_its_id_and_what_is_wrong(change, message, root):
-    entry = ENTRY | {"id": "b"} | change
-    entry = {k: v for k, v in entry.items() if v is not None}  # None: the field is left out
-    with pytest.raises(ValueError, match=rf"(01_tiny\.yml|claims/).*{message}"):
-        ledger(root, ENTRY, entry)
-
-
 # --- Writing ----------------------------------------------------------------------------------
 
 
@@ -478,19 +294,6 @@ def test_differences_are_written_in_points_with_the_side_of_zero_that_they_lie_o
     assert format_points({"mean": mean, "low": low, "high": high, "n": 5}) == text
 
 
-@pytest.mark.parametrize(
-    ("check", "text"),
-    [
-        (Check("n:r", 1.0314, 0.01), "1.031 ± 0.01"),
-        (Check("n:r", 0.0, 1e-12), "0 ± 1e-12"),
-        (Check("n:r", 0.5, direction="above"), "above 0.5"),
-        (Check("n:r", direction="below"), "below 0"),
-    ],
-)
-def test_expectation_is_written_as_it_is_checked(check, text):
-    assert expectation(claim(check=check)) == text
-
-
 def test_markdown_table_aligns_numbers_and_escapes_bars():
     table = markdown_table(
         ("name", "value", "note"), [("a|b", -1.5, "x\ny"), ("2", "–", "z"), ("c", "0.1", "w")]
@@ -506,22 +309,6 @@ def test_markdown_table_aligns_numbers_and_escapes_bars():
 
 def test_markdown_table_leaves_its_first_column_to_the_left():
     assert markdown_table(("n", "v"), [(1, 2), (3, 4)]).splitlines()[1] == "| --- | ---: |"
-
-
-def test_claims_table_shows_a_chapters_claims_with_their_verdicts(root):
-    ours(1.25)
-    ledger(
-        root,
-        ENTRY | {"check": {"result": "01_x:mi", "target": 1.0, "tolerance": 0.5}, "value": 1.1},
-        ENTRY | {"id": "b", "statement": "t", "check": {"result": "01_y:z", "tolerance": 1.0}},
-        ENTRY | {"id": "c", "notebook": "02_z"},
-    )
-    header, _, *rows = claims_table("01_x").splitlines()
-    assert header == "| claim | paper | expected | ours | verdict |"
-    assert rows == [
-        "| s | 1.1 | 1 ± 0.5 | 1.250 | **reproduced** |",
-        "| t | – | 0 ± 1 | – | **not run** |",
-    ]
 
 
 def test_the_environment_is_as_it_was(root):

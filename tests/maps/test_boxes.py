@@ -1,250 +1,243 @@
-"""The sweep over thresholds gives what box by box gives, to the last bit."""
+"""Boxes of maps and their overlap: an evaluator without OpenCV, and hand cases."""
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from slow_reference import all_boxes, largest_boxes, pixel_iou
+import torchvision
+from score_maps import small_maps, stacked
+from slow_reference import (
+    all_boxes,
+    holes_of,
+    largest_boxes,
+    pixel_iou,
+    polygon_area,
+    regions_above,
+)
 
-from softmi import boxes_from_score_maps
-from softmi.maps import box_iou, ious_over_thresholds
-from softmi.maps._sweep import _mask_boxes, _sweep
+from softmi import box_iou, boxes_from_score_maps
+
+MAPS = torch.zeros(2, 4, 4, dtype=torch.uint8)
 
 either_convention = pytest.mark.parametrize("inclusive", [False, True], ids=["pixels", "choe"])
-either_kind = pytest.mark.parametrize("multi", [False, True], ids=["largest", "any"])
 
 
-def random_map(kind: str, rng: np.random.Generator) -> np.ndarray:
-    """One byte map of random height and width, 1 to 34 pixels."""
-    height, width = rng.integers(1, 35, 2)
-    ys, xs = np.mgrid[:height, :width]
-    y, x = rng.uniform(0, height), rng.uniform(0, width)
-    if kind == "noise":
-        values = rng.integers(0, 256, (height, width))
-    elif kind == "few levels":
-        values = rng.integers(0, 4, (height, width)) * rng.integers(1, 80)
-    elif kind == "smooth":
-        values = cv2.GaussianBlur(rng.random((height, width)), (0, 0), rng.uniform(0.5, 5))
-        values = 255 * (values - values.min()) / (np.ptp(values) + 1e-9)
-    elif kind == "plateaus":
-        values = np.kron(rng.integers(0, 256, (9, 9)), np.ones((4, 4)))[:height, :width]
-    elif kind == "constant":
-        values = np.full((height, width), rng.choice([0, 1, 90, 255]))
-    elif kind == "rings":
-        values = 127 + 127 * np.sin(np.hypot(ys - y, xs - x) * rng.uniform(0.3, 2))
-    elif kind == "lines":  # contours without area, over the border
-        values = np.zeros((height, width))
-        values[int(y)], values[:, int(x)] = 200, 150
-    else:  # "twins": two largest contours
-        values = np.zeros((height, width))
-        values[: height // 3, : width // 3] = 255
-        values[height - height // 3 :, width - width // 3 :] = 255
-    return values.astype(np.uint8)
+def has_tie(score_map: np.ndarray, threshold: float) -> bool:
+    return len(largest_boxes(score_map, threshold)) > 1
 
 
-KINDS = ["noise", "few levels", "smooth", "plateaus", "constant", "rings", "lines", "twins"]
+# --- The slow reference itself ----------------------------------------------------------------
 
 
-def random_case(kind: str, seed: int) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """A map, one to three true boxes that may leave it or have fractions, a number of steps."""
-    rng = np.random.default_rng([seed, KINDS.index(kind)])
-    score_map = torch.from_numpy(random_map(kind, rng))[None]
-    corners = np.sort(rng.integers(-3, 38, (rng.integers(1, 4), 2, 2)), 1)
-    boxes = torch.from_numpy(corners.reshape(-1, 4)).double()
-    return score_map, boxes * rng.choice([1.0, 1.0, 1.37]), int(rng.integers(1, 30))
+def test_reference_area_and_holes_by_hand():
+    square = np.zeros((6, 6), dtype=bool)
+    square[1:5, 1:5] = True
+    assert polygon_area(square) == 9  # through pixel centres: 3 x 3
+    square[1, 1] = False
+    assert polygon_area(square) == 8.5  # a corner cut
+    assert polygon_area(np.eye(6, dtype=bool)) == 0
+    square[2:4, 2:4] = False
+    (hole,) = holes_of(square)
+    assert hole.sum() == 4
+    assert len(regions_above(square.astype(np.uint8), 0.0)) == 1
 
 
-def box_by_box(
-    score_map: torch.Tensor, boxes: torch.Tensor, steps: int, multi: bool, inclusive: bool
-) -> list[float]:
-    """The whole map at every threshold, nothing skipped: the reference's loop in plain OpenCV."""
-    image = score_map[0].numpy()
-    height, width = image.shape
-    one = 1 if inclusive else 0
-    found = []
-    for i in range(steps):
-        level = int(i * (1 / steps) * int(image.max()))
-        _, mask = cv2.threshold(image, level, 255, cv2.THRESH_BINARY)
-        contours, _ = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
-        if contours and not multi:
-            contours = [max(contours, key=cv2.contourArea)]
-        best = 0.0
-        for x0, y0, w, h in [cv2.boundingRect(c) for c in contours] or [(0, 0, 0, 0)]:
-            x1, y1 = min(x0 + w, width - one), min(y0 + h, height - one)
-            for u0, v0, u1, v1 in boxes.tolist():
-                overlap = max(0, min(x1, u1) - max(x0, u0) + one)
-                overlap *= max(0, min(y1, v1) - max(y0, v0) + one)
-                union = (x1 - x0 + one) * (y1 - y0 + one) + (u1 - u0 + one) * (v1 - v0 + one)
-                best = max(best, overlap / (union - overlap) if union > overlap else 0.0)
-        found.append(best)
-    return found
+# --- Boxes ------------------------------------------------------------------------------------
 
 
 @either_convention
-@either_kind
-@pytest.mark.parametrize("kind", KINDS)
-def test_sweep_equals_box_by_box(kind, multi, inclusive):
-    for seed in range(25):
-        score_map, boxes, steps = random_case(kind, seed)
-        expected = box_by_box(score_map, boxes, steps, multi, inclusive)
-        options = {"multi": multi, "inclusive": inclusive}
-        assert ious_over_thresholds(score_map, [boxes], steps, **options).tolist() == [expected]
-        # With a least IoU of interest, verdicts from there on are the same.
-        least = (0.1, 0.3, 0.5, 0.7, 1.0)[seed % 5]
-        quick = ious_over_thresholds(score_map, [boxes], steps, at_least=least, **options)[0]
-        for delta in {least, min(1.0, least + 0.15), 1.0}:
-            assert (quick >= delta).tolist() == [iou >= delta for iou in expected]
+@pytest.mark.parametrize("threshold", [0.0, 0.2, 0.35, 0.5, 0.71, 0.9, 0.99])
+def test_boxes_are_those_of_an_evaluator_without_opencv(threshold, inclusive):
+    found = boxes_from_score_maps(stacked(), threshold, inclusive=inclusive)
+    everything = boxes_from_score_maps(stacked(), threshold, multi=True, inclusive=inclusive)
+    for score_map, box, boxes in zip(small_maps(), found, everything, strict=True):
+        # Where several contours share the largest area the box is that of one of them.
+        assert tuple(box.tolist()) in largest_boxes(score_map, threshold, inclusive=inclusive)
+        assert {tuple(b) for b in boxes.tolist()} == all_boxes(
+            score_map, threshold, inclusive=inclusive
+        )
 
 
-def test_box_by_box_is_what_boxes_from_score_maps_gives():
-    for seed, kind in enumerate(KINDS):
-        score_map, boxes, steps = random_case(kind, seed)
-        at = [boxes_from_score_maps(score_map, i * (1 / steps)) for i in range(steps)]
-        found = [box_iou(b[:, None], boxes[None]).max().item() for b in at]
-        assert found == box_by_box(score_map, boxes, steps, False, False)
+def test_fixture_holds_the_hard_cases():
+    contours = [len(all_boxes(m, 0.5)) for m in small_maps()]
+    holes = [sum(len(holes_of(r)) for r in regions_above(m, 0.5)) for m in small_maps()]
+    ties = [has_tie(m, 0.5) for m in small_maps()]
+    assert len(small_maps()) == 40
+    assert max(contours) > 5
+    assert sum(h > 0 for h in holes) > 5
+    assert sum(ties) >= 1
+    assert sum(len(regions_above(m, 0.5)) == 0 for m in small_maps()) == 1  # the empty map
+
+
+@pytest.mark.parametrize(
+    ("rows", "threshold", "box"),
+    [
+        (["0000", "0930", "0900", "0000"], 0.5, [1, 1, 2, 3]),
+        (["0000", "0930", "0900", "0000"], 0.3, [1, 1, 3, 3]),  # 3 > floor(2.7)
+        (["0000", "0930", "0900", "0000"], 0.34, [1, 1, 2, 3]),  # 3 > floor(3.06) is false
+        (["9999", "9999", "9999", "9999"], 0.99, [0, 0, 4, 4]),
+        (["0000", "0000", "0000", "0000"], 0.0, [0, 0, 0, 0]),
+        (["9000", "0000", "0099", "0099"], 0.5, [2, 2, 4, 4]),  # area beats order
+    ],
+)
+def test_boxes_by_hand(rows, threshold, box):
+    score_map = torch.tensor([[[int(c) for c in row] for row in rows]], dtype=torch.uint8)
+    assert boxes_from_score_maps(score_map, threshold).tolist() == [box]
+    clipped = [*box[:2], min(box[2], 3), min(box[3], 3)]
+    assert boxes_from_score_maps(score_map, threshold, inclusive=True).tolist() == [clipped]
+
+
+def test_largest_means_enclosed_area_and_not_pixels():
+    score_map = np.zeros((1, 12, 20), dtype=np.uint8)
+    score_map[0, 1, :] = 255  # a line of 20 pixels encloses nothing
+    score_map[0, 4:7, 2:5] = 255  # 9 pixels, area 4
+    score_map[0, 5, 3] = 0  # a hole does not lessen it
+    assert boxes_from_score_maps(torch.from_numpy(score_map), 0.5).tolist() == [[2, 4, 5, 7]]
+
+
+def test_float_maps_are_min_max_normalised_each_on_its_own():
+    maps = stacked()[:5].double()  # bumps: their boxes differ
+    # Powers of two and whole numbers: neither rounds these maps, so the bytes are the same.
+    scale = torch.tensor([1, 8, 0.25, 1024, 2**-10]).double()[:, None, None]
+    offset = torch.tensor([0, -5, 300, 1000, 7]).double()[:, None, None]
+    boxes = boxes_from_score_maps(maps, 0.4)
+    assert len(boxes.unique(dim=0)) == 5
+    assert torch.equal(boxes_from_score_maps(maps * scale + offset, 0.4), boxes)
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    as_bytes = (255 * ((maps - low) / (high - low))).to(torch.uint8)
+    assert torch.equal(boxes_from_score_maps(as_bytes, 0.4), boxes)
+
+
+def test_float_maps_are_cut_to_256_levels_downwards():
+    # 255 x 0.5019 = 127.98 is level 127, which is not above floor(0.5 x 255) = 127.
+    one = torch.tensor([[[0.0, 0.0, 0.0], [0.0, 1.0, 0.5019], [0.0, 0.0, 0.0]]])
+    assert boxes_from_score_maps(one, 0.5).tolist() == [[1, 1, 2, 2]]
+    assert boxes_from_score_maps(one + one.gt(0.5) * 0.001, 0.5).tolist() == [[1, 1, 3, 2]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_float_maps_of_any_type_give_their_boxes(dtype):
+    maps = torch.zeros(1, 6, 8, dtype=dtype)
+    maps[0, 2:5, 3:6] = 1
+    assert boxes_from_score_maps(maps - 7, 0.5).tolist() == [[3, 2, 6, 5]]
+
+
+@pytest.mark.parametrize("value", [0.0, 3.5, -2.0])
+def test_a_constant_float_map_says_nothing_about_where(value):
+    maps = torch.full((1, 4, 6), value)
+    assert boxes_from_score_maps(maps, 0.5).tolist() == [[0, 0, 0, 0]]
+    assert boxes_from_score_maps(maps, 0.5, multi=True)[0].tolist() == [[0, 0, 0, 0]]
+
+
+def test_a_constant_byte_map_is_taken_at_its_word():
+    """The reference evaluator's reading: all of it is above a share of its maximum."""
+    maps = torch.full((1, 4, 6), 7, dtype=torch.uint8)
+    assert boxes_from_score_maps(maps, 0.5).tolist() == [[0, 0, 6, 4]]
+
+
+def test_gradients_are_not_needed():
+    maps = torch.rand(1, 4, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    assert boxes_from_score_maps(maps, 0.5).shape == (1, 4)
+
+
+# --- IoU --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "iou", "inclusive_iou"),
+    [
+        ([0, 0, 10, 10], [0, 0, 10, 10], 1, 1),
+        ([0, 0, 10, 10], [2, 2, 7, 7], 25 / 100, 36 / 121),  # nested
+        ([0, 0, 10, 10], [5, 0, 15, 10], 50 / 150, 66 / 176),
+        ([0, 0, 10, 10], [10, 0, 20, 10], 0, 11 / 231),  # touching: inclusive pixels overlap
+        ([0, 0, 10, 10], [11, 0, 20, 10], 0, 0),  # disjoint in x
+        ([0, 0, 10, 10], [0, 30, 10, 40], 0, 0),  # disjoint in y
+        ([0, 0, 50, 50], [100, 100, 150, 150], 0, 0),  # in both: the authors' code says .857
+        ([3, 3, 3, 3], [3, 3, 3, 3], 0, 1),  # no area; or one pixel
+        ([0, 0, 0, 0], [0, 0, 10, 10], 0, 1 / 121),  # nothing found
+        ([0, 0, 4, 0], [0, 0, 4, 4], 0, 5 / 25),
+    ],
+)
+def test_iou_by_hand(a, b, iou, inclusive_iou):
+    a, b = torch.tensor(a), torch.tensor(b)
+    for u, v in ((a, b), (b, a)):
+        assert box_iou(u, v).item() == pytest.approx(iou, abs=1e-15)
+        assert box_iou(u, v, inclusive=True).item() == pytest.approx(inclusive_iou, abs=1e-15)
+
+
+def test_authors_unclamped_formula_is_not_ours():
+    """Both sides of the intersection are negative, and their product is positive (bug D)."""
+    a, b = np.array([0, 0, 50, 50]), np.array([100, 100, 150, 150])
+    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]) + 1
+    area = 51 * 51
+    assert sides.prod() / (2 * area - sides.prod()) == pytest.approx(0.857, abs=5e-4)
+    assert box_iou(torch.from_numpy(a), torch.from_numpy(b), inclusive=True) == 0
+
+
+def random_boxes(seed: int, n: int = 60, side: int = 40) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.randint(0, side, (n, 2, 2), generator=generator).sort(1).values
+    return torch.cat([corners[:, 0], corners[:, 1]], dim=1)
 
 
 @either_convention
-@pytest.mark.parametrize("kind", KINDS)
-def test_one_sweep_gives_both_kinds(kind, inclusive):
-    for seed in range(5):
-        score_map, boxes, _ = random_case(kind, seed)
-        truths = [tuple(b) for b in boxes.tolist()]
-        levels = sorted({int(i / 20 * int(score_map.max())) for i in range(20)})
-        kinds = [
-            _sweep(score_map[0].numpy(), truths, levels, inclusive=inclusive, single=s, multi=m)
-            for s, m in ((True, True), (True, False), (False, True))
-        ]
-        assert kinds[0][0] == kinds[1][0]
-        assert kinds[0][1] == kinds[2][1]
+def test_iou_counts_pixels(inclusive):
+    a, b = random_boxes(0), random_boxes(1)
+    found = box_iou(a, b, inclusive=inclusive)
+    for u, v, iou in zip(a.tolist(), b.tolist(), found.tolist(), strict=True):
+        assert iou == pytest.approx(pixel_iou(u, v, inclusive=inclusive), abs=1e-15)
 
 
-def test_fixture_tells_kinds_and_conventions_apart():
-    """Else the tests above would pass for a sweep that mixes them up."""
-    differ = {"kind": 0, "convention": 0, "between": 0}
-    for kind in KINDS:
-        for seed in range(20):
-            case = random_case(kind, seed)
-            largest, anyone = box_by_box(*case, False, False), box_by_box(*case, True, False)
-            differ["kind"] += largest != anyone
-            differ["convention"] += largest != box_by_box(*case, False, True)
-            differ["between"] += any(0.3 <= iou < 1 for iou in anyone)
-    assert min(differ.values()) > 20
+def test_iou_equals_torchvision_pair_by_pair():
+    a, b = random_boxes(2).double() + 0.25, random_boxes(3).double() + 0.25
+    a[:, 2:] += 0.5  # no box without area, where torchvision divides by zero
+    expected = torchvision.ops.box_iou(a, b).diagonal()
+    torch.testing.assert_close(box_iou(a, b), expected, rtol=1e-14, atol=0)
 
 
-@either_convention
-@either_kind
-def test_sweep_equals_an_evaluator_without_opencv(multi, inclusive):
-    rng = np.random.default_rng(7)
-    boxes_at = all_boxes if multi else largest_boxes
-    decided = 0
-    for kind in ("smooth", "rings", "few levels"):
-        score_map = random_map(kind, rng)[:20, :20]
-        true = sorted(rng.integers(0, 12, 2).tolist()) + sorted(rng.integers(12, 20, 2).tolist())
-        found = ious_over_thresholds(
-            torch.from_numpy(score_map.copy())[None], torch.tensor([true]), 10,
-            multi=multi, inclusive=inclusive,
-        )  # fmt: skip
-        for i, iou in enumerate(found[0].tolist()):
-            boxes = boxes_at(score_map, i * 0.1, inclusive=inclusive)
-            ious = [pixel_iou(b, true, inclusive=inclusive, side=40) for b in boxes]
-            if multi or len(boxes) == 1:  # no tie for the largest
-                decided += 1
-                assert iou == pytest.approx(max(ious), abs=1e-15)
-    assert decided > 15
+@pytest.mark.parametrize("scale", [2.0**-40, 2.0**40])
+def test_iou_does_not_depend_on_the_unit(scale):
+    a, b = random_boxes(4).double(), random_boxes(5).double()
+    assert torch.equal(box_iou(a * scale, b * scale), box_iou(a, b))
 
 
-def test_several_true_boxes_take_the_best_of_them():
-    # One object at each end; the map sees the left one, with a column too many.
-    score_map = torch.zeros(1, 8, 20)
-    score_map[0, 2:6, 1:6] = 1
-    left, right = [1, 2, 5, 6], [14, 2, 18, 6]
-    for order in ([left, right], [right, left]):
-        found = ious_over_thresholds(score_map, [torch.tensor(order)], 4)
-        assert found.tolist() == [[16 / 20] * 4]
-    assert ious_over_thresholds(score_map, torch.tensor([right]), 4).tolist() == [[0.0] * 4]
+def test_iou_broadcasts_one_box_against_many():
+    a = random_boxes(6)
+    assert torch.equal(box_iou(a, a[3]), box_iou(a, a[3].expand(60, 4)))
+    assert box_iou(a[:, None], a[None, :5]).shape == (60, 5)
 
 
-def test_images_may_have_different_numbers_of_boxes():
-    score_maps = torch.zeros(2, 4, 4)
-    score_maps[:, :2, :2] = 1
-    lists = [torch.tensor([[2, 2, 4, 4], [0, 0, 2, 2]]), torch.tensor([[0, 0, 2, 4]])]
-    assert ious_over_thresholds(score_maps, lists, 2).tolist() == [[1.0, 1.0], [0.5, 0.5]]
-
-
-def test_masks_boxes_are_those_of_the_pixels_above():
-    rng = np.random.default_rng(3)
-    for kind in KINDS:
-        score_map = random_map(kind, rng)
-        levels = list(range(int(score_map.max())))
-        for level, (x0, y0, x1, y1) in zip(levels, _mask_boxes(score_map, levels), strict=True):
-            ys, xs = np.nonzero(score_map > level)
-            assert (x0, y0, x1, y1) == (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
-
-
-@either_convention
-def test_an_empty_map_has_the_empty_box(inclusive):
-    """In the reference's pixels the box 0 0 0 0 is the first pixel; in ours it is nothing."""
-    score_map = torch.zeros(1, 4, 4, dtype=torch.uint8)
-    found = ious_over_thresholds(
-        score_map, torch.tensor([[0, 0, 1, 1]]), 3, multi=True, inclusive=inclusive
-    )
-    assert found.tolist() == [[0.25 if inclusive else 0.0] * 3]
-
-
-def test_thousand_thresholds_hold_no_more_than_the_bytes():
-    score_map = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
-    fine = ious_over_thresholds(score_map, torch.tensor([[0, 8, 16, 16]]), 1000)
-    assert len(fine.unique()) <= 256
-    coarse = ious_over_thresholds(score_map, torch.tensor([[0, 8, 16, 16]]), 10)
-    for i in range(10):  # 0.3 is i * 0.1 and i * 0.001, which may differ in the last bit
-        if int(100 * i * 0.001 * 255) == int(i * 0.1 * 255):
-            assert fine[0, 100 * i] == coarse[0, i]
-
-
-def test_boxes_beyond_the_image_are_never_wholly_covered():
-    whole = torch.ones(1, 10, 10, dtype=torch.uint8)
-    assert ious_over_thresholds(whole, torch.tensor([[0, 0, 20, 10]]), 1).item() == 0.5
-    assert ious_over_thresholds(whole, torch.tensor([[30, 30, 40, 40]]), 1).item() == 0.0
-    assert ious_over_thresholds(whole, torch.tensor([[3, 3, 3, 3]]), 1).item() == 0.0  # no area
-
-
-def test_a_tiny_spread_of_a_float_map_still_says_where():
-    score_map = torch.zeros(1, 4, 4, dtype=torch.float64)
-    score_map[0, 1, 1] = 5e-324  # the smallest number above zero
-    assert boxes_from_score_maps(score_map, 0.5).tolist() == [[1, 1, 2, 2]]
-
-
-BYTES = torch.zeros(2, 4, 4, dtype=torch.uint8)
-BOXES = torch.tensor([[0, 0, 2, 2], [1, 1, 3, 3]])
+# --- Hostile input ----------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("no_shape_checks")
 @pytest.mark.parametrize(
-    ("maps", "boxes", "steps", "error", "message"),
+    ("maps", "threshold", "error", "message"),
     [
-        (BYTES, BOXES, 0, ValueError, "thresholds must be at least 1, got 0"),
-        (BYTES, BOXES[:1], 5, ValueError, r"boxes must have shape \(2, 4\), got shape \(1, 4\)"),
-        (BYTES, [BOXES], 5, ValueError, r"2 of shape \(boxes, 4\), one an image, got 1"),
-        (BYTES, [BOXES, BOXES[:0]], 5, ValueError, r"boxes\[1\] .* at least one, got shape \(0,"),
-        (BYTES, [BOXES, [[0, 0, 1, 1]]], 5, ValueError, r"boxes\[1\] .* got list"),
-        (BYTES, [BOXES, BOXES[0]], 5, ValueError, r"boxes\[1\] .* got shape \(4,\)"),
-        (BYTES, BOXES.flip(1), 5, ValueError, r"boxes holds a box .* \[2\.0, 2\.0, 0\.0, 0\.0\]"),
-        (BYTES, BOXES * torch.nan, 5, ValueError, "boxes holds a box with NaN"),
-        (BYTES, BOXES.double() + torch.tensor([0, 0, torch.inf, 0]), 5, ValueError, "infinite"),
-        (BYTES[:0], BOXES[:0], 5, ValueError, r"got shape \(0, 4, 4\)"),
-        (BYTES.bool(), BOXES, 5, TypeError, "uint8 or floating, got .*bool"),
-        (torch.tensor([[[0.0, torch.nan]], [[0, 1]]]), BOXES, 5, ValueError, "NaN .* in 1 of 2"),
-        (torch.tensor([[[0.0, 1]], [[-1e308, 1e308]]]).double() * 10, BOXES, 5, ValueError,
-         "infinite values .* in 1 of 2 images, the first is 1"),
+        (MAPS, 1.0, ValueError, r"threshold must be in \[0, 1\), got 1\.0"),
+        (MAPS, -0.1, ValueError, r"\[0, 1\), got -0\.1"),
+        (MAPS[0], 0.5, ValueError, r"\(images, height, width\), got shape \(4, 4\)"),
+        (MAPS[:0], 0.5, ValueError, r"got shape \(0, 4, 4\)"),
+        (MAPS.int(), 0.5, TypeError, "uint8 or floating, got .*int32"),
+        (torch.full((1, 2, 2), torch.nan), 0.5, ValueError, "NaN or infinite"),
+        (torch.full((1, 2, 2), torch.inf), 0.5, ValueError, "NaN or infinite"),
     ],
-)  # fmt: skip
-def test_bad_input_is_refused_with_what_came_in(maps, boxes, steps, error, message):
+)
+def test_bad_maps_are_refused_with_what_came_in(maps, threshold, error, message):
     with pytest.raises(error, match=message):
-        ious_over_thresholds(maps, boxes, steps)
+        boxes_from_score_maps(maps, threshold)
 
 
-@pytest.mark.parametrize("least", [-0.1, 1.5, float("nan")])
-def test_a_least_iou_outside_its_range_is_refused(least):
-    with pytest.raises(ValueError, match=r"at_least must be in \[0, 1\], got"):
-        ious_over_thresholds(BYTES, BOXES, at_least=least)
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        ([0, 0, 1], [0, 0, 1, 1], r"a must have shape \(\.\.\., 4\), got shape \(3,\)"),
+        ([0, 0, 1, 1], 3.0, r"b must have shape \(\.\.\., 4\), got shape \(\)"),
+        ([5, 0, 1, 1], [0, 0, 1, 1], "a holds a box with .* x0 y0 x1 y1"),
+        ([0, 0, 1, 1], [0, 5, 1, 1], "b holds a box"),
+        ([0, 0, float("nan"), 1], [0, 0, 1, 1], "a holds a box with NaN"),
+    ],
+)
+def test_bad_boxes_are_refused(a, b, message):
+    with pytest.raises(ValueError, match=message):
+        box_iou(torch.tensor(a), torch.tensor(b))

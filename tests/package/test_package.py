@@ -131,7 +131,7 @@ def test_wheel_has_the_library_its_marker_its_licence_and_nothing_else(dist: Pat
         entry_points = wheel.read(f"{info}/entry_points.txt").decode()
         metadata = wheel.read(f"{info}/METADATA").decode()
     library = {name for name in names if not name.startswith(f"{info}/")}
-    assert library == MODULES | {"softmi/py.typed"}
+    assert library == MODULES | {"softmi/py.typed", "softmi/datasets/authors_test.b85"}
     assert f"{info}/licenses/LICENSE" in names
     assert "softmi = softmi.cli:main" in entry_points
     assert "License-Expression: BSD-3-Clause" in metadata

@@ -1,0 +1,32 @@
+"""Where the book's files are."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+Profile = Literal["smoke", "full"]
+
+
+def project_root() -> Path:
+    """Return the folder that holds `claims/`, from the working folder upwards.
+
+    The environment variable `SOFTMI_ROOT` overrides the search.
+
+    Raises:
+        FileNotFoundError: No such folder: the book's files are not part of an installed wheel.
+
+    """
+    if "SOFTMI_ROOT" in os.environ:
+        return Path(os.environ["SOFTMI_ROOT"])
+    for folder in (here := Path.cwd(), *here.parents):
+        if (folder / "claims").is_dir() and (folder / "notebooks").is_dir():
+            return folder
+    raise FileNotFoundError(
+        f"no claims/ and notebooks/ in {here} or above: run inside the project's folder"
+    )
+
+
+def result_path(name: str, profile: Profile) -> Path:
+    """Where a result lives: `results/` for full runs, the git-ignored `results/smoke/` else."""
+    folder = project_root() / "results"
+    return (folder / "smoke" if profile == "smoke" else folder) / f"{name}.json"

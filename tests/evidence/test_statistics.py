@@ -1,0 +1,123 @@
+"""Intervals hold all the chance there is: checked where the truth is known."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from softmi.evidence.statistics import crossed_interval, holm, paired_difference
+
+# Standard deviations of seeds, images and their interaction.
+REGIMES = {
+    "seeds": (0.02, 0.05, 0.1),
+    "images": (0.001, 0.5, 0.1),
+    "interaction": (0.0005, 0.02, 0.5),
+    "mixed": (0.01, 0.3, 0.4),
+}
+
+
+def drawn(rng, regime: str, seeds: int, images: int = 400) -> np.ndarray:
+    of_seeds, of_images, of_both = REGIMES[regime]
+    return (
+        rng.normal(0, of_seeds, (seeds, 1))
+        + rng.normal(0, of_images, (1, images))
+        + rng.normal(0, of_both, (seeds, images))
+    )
+
+
+def coverage(regime: str, seeds: int, experiments: int) -> tuple[float, float]:
+    """Shares of intervals that hold the truth: seeds and images, and seeds alone."""
+    rng = np.random.default_rng(100 * seeds + list(REGIMES).index(regime))
+    both = alone = 0
+    for _ in range(experiments):
+        x = drawn(rng, regime, seeds)
+        crossed = crossed_interval(x)
+        both += crossed["low"] <= 0 <= crossed["high"]
+        over_seeds = paired_difference(x.mean(1), np.zeros(seeds))
+        alone += over_seeds["low"] <= 0 <= over_seeds["high"]
+    return both / experiments, alone / experiments
+
+
+@pytest.mark.minutes
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("regime", REGIMES)
+def test_the_crossed_interval_covers_in_every_regime(regime, seeds):
+    both, alone = coverage(regime, seeds, 1000)
+    assert both >= 0.93
+    if regime in ("images", "mixed"):  # where the test images matter, seeds alone are not enough
+        assert alone < 0.93
+
+
+def test_the_crossed_interval_covers_where_an_interval_over_seeds_does_not():
+    """A short form of the test above; 0.95 less three standard errors of 200 experiments."""
+    both, alone = coverage("images", 3, 200)
+    assert both >= 0.95 - 3 * (0.95 * 0.05 / 200) ** 0.5
+    assert alone < 0.5
+
+
+def test_it_is_students_interval_over_seeds_where_images_do_not_matter():
+    x = np.random.default_rng(0).normal(size=(4, 1)) + np.zeros((4, 50))
+    found, expected = crossed_interval(x), paired_difference(x[:, 0], np.zeros(4))
+    assert (found["low"], found["high"]) == pytest.approx((expected["low"], expected["high"]))
+
+
+def test_it_is_students_interval_over_images_where_seeds_do_not_matter():
+    column = np.random.default_rng(0).normal(size=30)
+    found = crossed_interval(np.tile(column, (3, 1)))
+    expected = scipy.stats.t.interval(0.95, 29, column.mean(), scipy.stats.sem(column))
+    assert (found["low"], found["high"]) == pytest.approx(expected)
+
+
+def test_its_parts_are_those_of_the_two_way_layout():
+    """Against the sums of squares written out, unweighted and by class."""
+    x = np.random.default_rng(1).normal(size=(3, 12))
+    rows, columns, mean = x.mean(1), x.mean(0), x.mean()
+    rest = sum(
+        (x[s, i] - rows[s] - columns[i] + mean) ** 2 for s in range(3) for i in range(12)
+    ) / (2 * 11)
+    parts = crossed_interval(x)["variance"]
+    assert parts["interaction"] == pytest.approx(rest / 36)
+    assert parts["seeds"] == pytest.approx(rows.var(ddof=1) / 3 - rest / 36)
+    assert parts["images"] == pytest.approx(columns.var(ddof=1) / 12 - rest / 36)
+
+    groups = np.repeat([0, 1], [4, 8])
+    found = crossed_interval(x, groups)
+    assert found["mean"] == pytest.approx((x[:, :4].mean() + x[:, 4:].mean()) / 2)
+    halves = [crossed_interval(x[:, groups == g])["variance"] for g in (0, 1)]
+    for part in ("images", "interaction"):
+        assert found["variance"][part] == pytest.approx(sum(h[part] for h in halves) / 4)
+
+
+def test_groups_of_one_size_have_the_mean_of_all():
+    x = np.random.default_rng(2).normal(size=(3, 40))
+    assert crossed_interval(x, np.arange(40) % 4)["mean"] == pytest.approx(x.mean())
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "groups", "message"),
+    [
+        (np.zeros(3), None, r"got \(3,\)"),
+        (np.zeros((1, 5)), None, r"got \(1, 5\)"),
+        (np.zeros((3, 1)), None, r"got \(3, 1\)"),
+        (np.full((2, 2), np.nan), None, "finite outcomes"),
+        (np.zeros((2, 3)), [0, 1], "3 images and 2 groups"),
+        (np.zeros((2, 3)), [0, 0, 1], r"fewer than two images: sizes \[2, 1\]"),
+    ],
+)
+def test_what_has_no_interval_is_refused(outcomes, groups, message):
+    with pytest.raises(ValueError, match=message):
+        crossed_interval(outcomes, groups)
+
+
+def test_holm_is_the_rule_written_out():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+    with pytest.raises(ValueError, match=r"in \[0, 1\]"):
+        holm([0.1, 1.2])
+
+
+def test_holm_keeps_wrong_rejections_of_a_family_rare():
+    """Ten true nulls: a rejection in at most 5 % of 4,000 families, to three standard errors."""
+    p = np.random.default_rng(0).random((4000, 10))
+    wrong = np.mean([min(holm(row)) <= 0.05 for row in p])
+    assert wrong <= 0.05 + 3 * (0.05 * 0.95 / 4000) ** 0.5

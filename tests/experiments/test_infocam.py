@@ -1,0 +1,215 @@
+"""Chapter 07: the run at a tiny size, what it saves, and what its text says of the archive."""
+
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from softmi.datasets import CUB
+from softmi.evidence.results import load_result
+from softmi.experiments import infocam, infocam_figures, infocam_tables
+from softmi.experiments.infocam import SETTINGS, Settings, measure, measure_birds
+from softmi.experiments.infocam_data import Birds, scene_network, two_digits
+from softmi.experiments.infocam_summary import collect, difference, mean_hits
+from softmi.experiments.localisation import CONTRASTS, Task
+from softmi.models import Backbone
+
+TINY = Settings(
+    data="tiny", seeds=2, thresholds=5, windows=(2, 3, 4),
+    rates=(("softmax", 0.1), ("softmax_adam", 1e-3)), drawn=(0, 1, 2, 3),
+)  # fmt: skip
+CLASSES, TRAIN, TEST = 4, 10, 6
+
+
+class Patches(nn.Module):
+    """Feature maps of 7 x 7 cells: means of the colours, and their squares."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        cells = nn.functional.adaptive_avg_pool2d(images, 7)
+        return 5 * torch.cat([cells, cells**2], 1)
+
+
+@pytest.fixture(scope="module")
+def birds(tmp_path_factory) -> Birds:
+    """Four classes of coloured squares, in the files of CUB."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("birds") / "CUB_200_2011"
+    tables: dict[str, list[str]] = {
+        n: [] for n in ("images", "image_class_labels", "train_test_split", "bounding_boxes")
+    }
+    number = 0
+    for k in range(CLASSES):
+        for i in range(TRAIN + TEST):
+            number += 1
+            name = f"{k + 1:03d}.Bird/Bird_{number:04d}.png"
+            pixels = rng.integers(0, 60, (56, 56, 3)).astype(np.uint8)
+            x, y, side = *rng.integers(0, 24, 2).tolist(), int(rng.integers(20, 32))
+            pixels[y : y + side, x : x + side, k % 3] += 100 + 40 * (k // 3)
+            (folder / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / "images" / name)
+            tables["images"].append(f"{number} {name}")
+            tables["image_class_labels"].append(f"{number} {k + 1}")
+            tables["train_test_split"].append(f"{number} {int(i < TRAIN)}")
+            tables["bounding_boxes"].append(f"{number} {x}.0 {y}.0 {side}.0 {side}.0")
+    for name, lines in tables.items():
+        (folder / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    cub, module = CUB(folder, size=56), Patches()
+    features = module(torch.stack([image for image, _ in (cub[i] for i in range(len(cub)))]))
+    return Birds(cub, Backbone(module, "patches", "none"), features)
+
+
+@pytest.fixture(scope="module")
+def records(birds):
+    return [measure_birds(birds, TINY, seed=s, first=s == 0) for s in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def values(birds, records):
+    return collect(records, birds.images.targets[~birds.images.is_train].numpy())
+
+
+def keys(node, path=""):
+    """Dotted names of all numbers; lists count as one."""
+    if not isinstance(node, dict):
+        return {path}
+    return {name for key, below in node.items() for name in keys(below, f"{path}.{key}")}
+
+
+def test_profiles_judge_the_geometries_of_the_chapter():
+    full = SETTINGS["full"]
+    assert full.main == ("none", "padded_4", "shrink_4")
+    assert len(full.geometries) == 13
+    assert set(full.main) < set(full.geometries)
+    assert SETTINGS["smoke"].main == ("none", "padded_3", "shrink_3")
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+def test_an_unknown_profile_is_refused():
+    with pytest.raises(ValueError, match=r"one of \['full', 'smoke'\], got 'ful'"):
+        infocam.run("ful")
+
+
+def test_contrasts_are_those_of_the_formula():
+    assert {name: kind["contrast"] for name, kind in CONTRASTS.items()} == {
+        "cam": "none", "infocam": "mean", "infocam_plus": "least", "rivals_1": "rivals",
+        "rivals_3": "rivals",
+    }  # fmt: skip
+
+
+def test_birds_are_divided_as_the_chapter_says(birds, records):
+    assert records[0]["split"] == {"head": 32, "held": 8, "test": 24}
+    assert birds.images.targets[birds.held].bincount().tolist() == [2] * 4
+
+
+def test_full_run_gives_every_number_of_the_archive_and_no_other(values, records):
+    archived = load_result("07_infocam")["values"]
+    assert keys(values) == keys(archived)
+    drawn = load_result("07_infocam_maps")["values"]
+    assert keys(records[0]["pictures"]) == keys(drawn)
+    assert keys(records[0]["pictures"]["examples"][0]) == keys(drawn["examples"][0])
+
+
+def test_smoke_run_gives_what_the_full_run_gives_but_for_heads(values):
+    learned = scene_network(3, epochs=1)
+    settings = replace(TINY, thresholds=3, windows=(3,))
+    part = learned.task
+    small = Task(
+        {n: m[:24] for n, m in part.maps.items()}, part.logits[:24], part.targets[:24],
+        part.boxes[:24], part.held[:24], part.size,
+    )  # fmt: skip
+    record = measure(small, learned.weights, settings, seed=0, everything=True)
+    found = collect([record], small.targets[small.splits[1]].numpy())
+    of_heads = {
+        "accuracy", "information", "cosine", "smallest_cosine", "mean_weight_direction",
+        "adam_cosine", "map_correlation", "mirror", "split",
+    }  # fmt: skip
+    assert found.keys() == values.keys() - of_heads
+
+
+def test_numbers_of_all_seeds_and_of_the_first_alone_are_where_they_belong(values, records):
+    cell = values["grid"]["infocam"]["padded_4"]["gt_known"]
+    assert cell["values"] == [r["grid"]["infocam"]["padded_4"]["gt_known"] for r in records]
+    first = records[0]["grid"]["infocam"]["padded_4"]
+    assert values["geometries"]["infocam"]["padded_4"]["gt_known"] == first["gt_known"]
+    assert "geometries" not in records[1]
+    assert values["minus_cam"]["rivals_3"]["none"]["seeds"] == 2
+    chosen, held_out = values["chosen"], values["grid"]
+    best = max(c["held_out"]["mean"] for by in held_out.values() for c in by.values())
+    at = held_out[chosen["contrast"]][chosen["geometry"]]
+    assert at["held_out"]["mean"] == best
+
+
+def test_differences_are_paired_by_image_and_mean_over_seeds(values, records):
+    of = [
+        [r["grid"][n]["none"]["hits"].double().numpy() for r in records]
+        for n in ("infocam_plus", "cam")
+    ]
+    d = np.mean(of[0], axis=0) - np.mean(of[1], axis=0)
+    assert values["minus_cam"]["infocam_plus"]["none"]["mean"] == pytest.approx(d.mean())
+    assert values["minus_cam"]["cam"]["none"]["mean"] == 0
+    a, b = ("grid", "cam", "none"), ("baselines", "centred_best")
+    classes = np.arange(24) % 4
+    found = difference(records, a, b, classes)
+    assert found["mean"] == pytest.approx((mean_hits(records, a) - mean_hits(records, b)).mean())
+    assert found["low_classes"] <= found["mean"] <= found["high_classes"]
+
+
+def test_identities_hold_on_trained_heads(values, records):
+    assert values["centring_error"]["mean"] < 1e-12
+    assert values["mean_weight_direction"]["mean"] > 0.999
+    assert values["map_correlation"]["cam"]["mean"] == pytest.approx(1)
+    share = values["nats"]["infocam"]
+    assert 0 < share["area"]["mean"] < 1
+    assert np.mean(records[0]["pictures"]["means"]["boxes"]) == pytest.approx(
+        share["area"]["mean"], abs=1e-3  # rounded for drawing
+    )  # fmt: skip
+
+
+def test_maps_of_mirrored_images_of_a_fair_network_do_not_lean(values):
+    """Cells are means of their own pixels, so the maps of a mirrored image are mirrored."""
+    assert values["mirror"]["mean"] == pytest.approx(0, abs=1e-5)
+
+
+def test_pictures_and_tables_are_drawn_from_any_result(values, records):
+    learned = scene_network(3, epochs=1)
+    two = two_digits(learned, 5)
+    figures = [
+        infocam_figures.draw_maps(learned),
+        infocam_figures.draw_gauge(learned, learned.maps),
+        infocam_figures.draw_nats(learned),
+        infocam_figures.draw_two_digits(two),
+        infocam_figures.draw_geometries(values),
+        infocam_figures.draw_means(records[0]["pictures"]["means"]),
+        infocam_figures.draw_thresholds(values),
+    ]
+    for figure in figures:
+        figure.canvas.draw()
+        plt.close(figure)
+    assert infocam_tables.two_digits_table(two).count("\n") == 7
+    lines = infocam_tables.grid_table(values, tuple(infocam_tables.ALL_COLUMNS)).splitlines()
+    assert len(lines) == 2 + 5 * 3 + 4
+    assert lines[-1].startswith("| *box: centred, best side* | sees nothing |")
+    assert infocam_tables.contrast_table(values).count("−") >= 12
+    for table in ("ingredients", "control", "centred_box", "heads", "nats"):
+        assert getattr(infocam_tables, f"{table}_table")(values).count("\n") >= 4
+
+
+def test_text_of_the_chapter_holds_for_the_archive():
+    """What the prose says of the archived run, beside the claims."""
+    assert load_result("07_infocam")["protocol"]["data"].startswith("CUB-50")
+    full = load_result("07_infocam")["values"]
+    for geometry in full["minus_cam"]["infocam"].values():  # infoCAM is CAM in every geometry
+        assert geometry["low"] < 0 < geometry["high"]
+    plus = full["minus_cam"]["infocam_plus"]["none"]
+    assert plus["low"] > 0 > plus["low_classes"]  # not surely if other species are imagined
+    by = full["ingredients"]
+    assert max(by[n][f"blur_{w}"]["high"] for n in by for w in (2, 3, 4)) < 0
+    assert min(by[n][f"shrink_{w}"]["low"] for n in by for w in (2, 3, 4)) > 0.08
+    own = full["grid"]["cam"]
+    assert all(c["gt_known"] < own[g]["gt_known"]["mean"] for g, c in full["permuted"].items())
+    best = full["chosen"]
+    assert (best["contrast"], best["geometry"]) == ("infocam_plus", "shrink_4")
+    assert best["minus_centred_box"]["low"] > 0

@@ -133,7 +133,7 @@ assert fitted.certified_lower_bound(0.05) < task.mutual_information(samples=100_
 # | `independent_d20`, `saturated_d20` | the same Gaussian for all labels; Gaussians far apart | truth zero; truth $H(Y)$ |
 # | `digits`, `mnist`, `cifar10` | real images, their labels sent through a channel that replaces a share of them | high dimension, truth known up to a bound |
 #
-# They are in `softmi.experiments.estimator_tasks`, one function a kind.
+# They are in `softmi.experiments.estimator_tasks`.
 #
 # For images the clean label is a function of the picture, or so nearly that the best classifier known errs on few.
 # With $\tilde Y$ the label after the channel, $I(X;\tilde Y) \le I(Y;\tilde Y)$, and `LabelNoise.bounds` says how much smaller it can be if the best possible classifier errs with a given probability (0.5 % for CIFAR-10, 0.23 % for MNIST, 2 % for the small digits).
@@ -154,7 +154,7 @@ assert fitted.certified_lower_bound(0.05) < task.mutual_information(samples=100_
 # * **DV** and **MINE**: the Donsker-Varadhan bound with a network as critic; MINE ([Belghazi et al., 2018](https://arxiv.org/abs/1801.04062)) with its moving average in the gradient.
 # * **NWJ**, **InfoNCE** and **SMILE**: other bounds on the same critic ([Poole et al., 2019](https://arxiv.org/abs/1905.06922); [Song and Ermon, 2020](https://arxiv.org/abs/1910.06222)). With labels, InfoNCE is {term}`PC-softmax` (equation {eq}`eq-pc-softmax`) under the label frequencies of a batch.
 #
-# Two rivals are missing, as the end of this page says: discriminant analysis alone, and critics that are trained again on all the data that the pool has.
+# Two rivals are missing, as the section on weights below says: discriminant analysis alone, and critics that are trained again on all the data that the pool has.
 
 # %% [markdown]
 # ## The live run

@@ -15,6 +15,7 @@ from pathlib import Path
 from pybtex.database import parse_file
 
 from softmi.evidence.tables import markdown_table
+from tools.scoreboard import paper_names
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN = re.compile(r"\b(table|figure) \d")  # in a paper, with no function of its own
@@ -141,7 +142,7 @@ def equations_page(root: Path = ROOT) -> str:
     for test in tested:
         files = tests.setdefault((test.key, test.item), {})
         files[test.path] = files.get(test.path, 0) + 1
-    entries, uses = _entries(root), _uses(root)
+    entries, uses, names = _entries(root), _uses(root), paper_names()
     lines = []
     for key in keys(root):
         rows = [
@@ -160,7 +161,8 @@ def equations_page(root: Path = ROOT) -> str:
         ]
         if rows:
             header = ("item", "function", "chapters", "tests")
-            lines += [f"## {{cite:t}}`{key}`", "", markdown_table(header, rows), ""]
+            lines += [f"## {names[key]}", "", f"In {{cite:p}}`{key}`:", ""]
+            lines += [markdown_table(header, rows), ""]
     return "\n".join(lines)
 
 

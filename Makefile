@@ -87,9 +87,10 @@ pdf: $(READY) ## print the whole book with Chromium (CHROMIUM= names another)
 bench: $(READY) ## measure speed and accuracy beside other packages
 	$(PY) benchmarks/run.py
 
-lint: $(READY) ## check the style of the code and its types
+lint: $(READY) ## check the style of the code, its types and who imports whom
 	$(PY) -m ruff check .
 	$(PY) -m mypy softmi
+	$(PY) -c 'from importlinter.cli import lint_imports_command as check; check(["--no-cache"])'
 
 serve: $(READY) ## show the built book at http://localhost:8000
 	$(PY) -m http.server --directory _build/html --bind 127.0.0.1 8000

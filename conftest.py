@@ -1,7 +1,7 @@
 """For all tests: the environment of kernels, notebooks of notebooks/ only, GPU tests skipped."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jaxtyping
@@ -24,6 +24,31 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
     """Compare what a checked cell says, not the warnings beside it: they come with upgrades."""
     if hasattr(collector, "skip_compare"):  # nbval's notebook
         collector.skip_compare += ("stderr",)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the list of what is tested of the papers."""
+    parser.addoption(
+        "--papers", action="store_true", help="list the tests of the papers by paper, run none"
+    )
+
+
+def pytest_report_collectionfinish(
+    config: pytest.Config, items: Sequence[pytest.Item]
+) -> list[str]:
+    """List marked tests under `key, item`; `-m paper` runs them."""
+    if not config.getoption("papers"):
+        return []
+    tests: dict[str, dict[str, None]] = {}
+    for item in items:
+        for mark in item.iter_markers("paper"):
+            tests.setdefault(", ".join(mark.args), {})[item.nodeid.partition("[")[0]] = None
+    return [line for paper in sorted(tests) for line in (paper, *(f"  {t}" for t in tests[paper]))]
+
+
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Run none of the tests that were only to be listed."""
+    return True if session.config.getoption("papers") else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -5,16 +5,14 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from softmi.maps import V2_IOUS, MaxBoxAccuracyV2
+from softmi.maps import V2_IOUS, MaxBoxAccuracyV2, map_to_picture
 
 
 def smooth_maps(images: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Byte maps of 7 x 7 random cells enlarged, as CAMs are, and random boxes."""
     draw = torch.Generator().manual_seed(0)
-    cells = torch.rand(images, 1, 7, 7, generator=draw)
-    maps = F.interpolate(cells, (side, side), mode="bicubic", align_corners=False)[:, 0]
+    maps = map_to_picture(torch.rand(images, 7, 7, generator=draw), (side, side))
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     start = torch.randint(0, side // 2, (images, 2), generator=draw)
     extent = torch.randint(side // 4, side // 2, (images, 2), generator=draw)

@@ -42,4 +42,4 @@ import lazy_loader
 # The names and their homes are listed once, in the stub beside this file.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 # int beside float: run-time checkers do not take one for the other, and class counts are integers.
 PriorLike = Tensor | np.ndarray | Sequence[float | int]
@@ -23,11 +24,30 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def values_can_be_checked(tensor: Tensor) -> bool:
+def values_can_be_checked(*tensors: Tensor) -> bool:
     """Value checks read data: on an accelerator they would wait for it, under compile they break
-    the graph. There, bad values propagate as in PyTorch's own cross-entropy.
+    the graph, and under `torch.func.vmap` there is no one value. There, bad values propagate as
+    in PyTorch's own cross-entropy.
     """
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+    if torch.compiler.is_compiling():
+        return False
+    return all(t.device.type == "cpu" and not _stands_for_many(t) for t in tensors)
+
+
+def _stands_for_many(tensor: Tensor) -> bool:
+    """Whether `torch.func.vmap` runs over it; PyTorch has no public way to ask."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            return True
+        tensor = functorch.get_unwrapped(tensor)  # of grad, jvp and their like
+    return False
+
+
+def transformed(*tensors: Tensor) -> bool:
+    """Whether `torch.func` or forward-mode differentiation runs over one of them."""
+    is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    return any(is_wrapped(t) or unpack_dual(t).tangent is not None for t in tensors)
 
 
 def sum_tolerance(dtype: torch.dtype, classes: int) -> float:
@@ -271,6 +291,38 @@ def as_prior(
         if abs(total - 1) > sum_tolerance(stored, len(listed)):
             raise ValueError(f"prior must sum to 1, got a sum of {total:.8g} from {shown}")
     return tensor
+
+
+def per_class(
+    logits: Tensor | None = None,
+    *,
+    prior: PriorLike | None = None,
+    class_counts: PriorLike | None = None,
+    class_weights: PriorLike | None = None,
+) -> Tensor:
+    """Return whichever of the three is given, checked, as one number for each class of `logits`.
+
+    With logits this is the hot path, where values on an accelerator are not read; without, as when
+    a module is made, they are.
+
+    Raises:
+        ValueError: None is given, or more than one; or what :func:`as_prior`, :func:`as_counts`
+            and :func:`as_class_weights` refuse.
+
+    """
+    options = ((as_prior, prior), (as_counts, class_counts), (as_class_weights, class_weights))
+    given = [(check, values) for check, values in options if values is not None]
+    if len(given) != 1:
+        raise ValueError("give exactly one of prior and class_counts")
+    ((check, values),) = given
+    # Logits of a wrong type or shape have an error of their own, which comes later.
+    known = logits if isinstance(logits, Tensor) and logits.ndim == 2 else None
+    readable = not isinstance(values, Tensor) or values_can_be_checked(values)
+    return check(
+        values,
+        classes=None if known is None else known.shape[1],
+        values=logits is None or readable,
+    )
 
 
 def label_frequencies(targets: Tensor, classes: int) -> Tensor:

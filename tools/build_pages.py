@@ -10,6 +10,7 @@ book/_generated/scoreboard.md  every claim, by chapter, with reasons and provena
 book/_generated/scoreboard.*   the same as .csv and .json, to download
 book/_generated/cost.md        time, hardware and seeds of each full run
 book/_generated/colab.md       the cell that readies a notebook on Colab
+book/_generated/equations.md   paper, item, function, chapters and tests
 book/_generated/clone.md       the commands that bring the book to a machine
 book/_generated/citation.md    BibTeX of this book and of the papers that it examines
 README.md                      the table between its two markers, with --readme
@@ -25,6 +26,7 @@ from pybtex.database import BibliographyData, parse_file
 from softmi.evidence.ledger import Judgement, judge, load_claims
 from softmi.evidence.results import load_result
 from softmi.evidence.tables import markdown_table
+from tools.book.equations import equations_page
 from tools.headline_figure import alternative_text, caption, headline_figure
 from tools.scoreboard import (
     EXAMINED,
@@ -46,7 +48,7 @@ from tools.scoreboard import (
 )
 
 GENERATED = ROOT / "book" / "_generated"
-README_MARKERS = ("<!-- results: written by `make book` -->", "<!-- end of results -->")
+README_MARKERS = ("<!-- results: written by `make claims` -->", "<!-- end of results -->")
 HEADER = ("claim", "paper", "ours", "verdict", "proof")
 
 
@@ -198,6 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "citation.md": citation_page(),
         "colab.md": COLAB.format(url=repository()),
         "clone.md": CLONE.format(url=repository()),
+        "equations.md": equations_page(),
     }
     for name, text in pages.items():
         (GENERATED / name).write_text(text, encoding="utf-8")

@@ -16,6 +16,19 @@ from matplotlib.figure import Figure
 _BLUE, _ORANGE, _GREEN, _RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 _SKY, _PINK, _GREY, _YELLOW = "#56B4E9", "#CC79A7", "#7A7A7A", "#B8A800"
 _WINE, _INDIGO = "#882255", "#332288"  # Tol's muted palette: two more that are safe
+# For methods that one chapter alone compares: its table of methods names their hue.
+HUES = {
+    "blue": _BLUE,
+    "orange": _ORANGE,
+    "green": _GREEN,
+    "red": _RED,
+    "sky": _SKY,
+    "pink": _PINK,
+    "grey": _GREY,
+    "yellow": _YELLOW,
+    "wine": _WINE,
+    "indigo": _INDIGO,
+}
 METHOD_COLOURS = {
     "truth": "#444444",
     "PC-softmax": _BLUE,
@@ -23,9 +36,6 @@ METHOD_COLOURS = {
     "softmax + H(Y)": _ORANGE,
     "softmax + log M": _RED,
     "post-hoc": _GREEN,
-    "class-weighted": _PINK,
-    "focal": _GREY,
-    "LDAM-DRW": _WINE,
     "CAM": _GREY,
     "infoCAM": _BLUE,
     "infoCAM+": _SKY,
@@ -76,6 +86,22 @@ def colour(method: str) -> str:
         found = METHOD_COLOURS[method]
     except KeyError:
         raise KeyError(f"no colour for {method!r}; known: {sorted(METHOD_COLOURS)}") from None
+    return _in_style(found)
+
+
+def hue(name: str) -> str:
+    """Colour of the palette by its name, one of `HUES`, in the style that is on.
+
+    Raises:
+        KeyError: No such hue; the message lists those there are.
+
+    """
+    if name not in HUES:
+        raise KeyError(f"no hue {name!r}; known: {', '.join(HUES)}")
+    return _in_style(HUES[name])
+
+
+def _in_style(found: str) -> str:
     return _ON_DARK[found] if plt.rcParams["figure.facecolor"] == DARK_GROUND else found
 
 

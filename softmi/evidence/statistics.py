@@ -60,6 +60,19 @@ def paired_difference(
             "values": differences.tolist()}  # fmt: skip
 
 
+def standard_errors(difference: Mapping[str, Any]) -> float:
+    r"""How many standard errors a paired difference is above zero, over runs.
+
+    .. math:: t = \bar d \, \sqrt n / s_d
+
+    Args:
+        difference: `values`, the differences :math:`d_i`, as :func:`paired_difference` gives.
+
+    """
+    values = np.asarray(difference["values"], dtype=float)
+    return float(values.mean() / (values.std(ddof=1) / len(values) ** 0.5))
+
+
 def crossed_interval(
     outcomes: np.ndarray,
     groups: Sequence[int] | np.ndarray | None = None,

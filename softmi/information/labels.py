@@ -47,7 +47,7 @@ class LabelPrior:
         return math.log(len(self.probabilities)) if self.status == "estimated" else self.entropy
 
 
-def log_chance_of_divergence(n: int, divergence: float, classes: int) -> float:
+def _log_chance_of_divergence(n: int, divergence: float, classes: int) -> float:
     r"""Logarithm of a bound on the chance of labels as far from the prior that they follow.
 
     .. math::
@@ -74,7 +74,7 @@ def label_prior(
 
     A given prior is refused when the labels contradict it: when frequencies
     :math:`\hat\pi` as far from it have a probability below 1e-6 by
-    :func:`log_chance_of_divergence`, and :math:`\mathrm{KL}(\hat\pi \| \pi)` is above 0.01 nats.
+    `_log_chance_of_divergence`, and :math:`\mathrm{KL}(\hat\pi \| \pi)` is above 0.01 nats.
     With plain logits the estimate moves by exactly this divergence when one takes the place of
     the other: less is not worth a word, however many samples show it.
 
@@ -107,7 +107,7 @@ def label_prior(
     pi = as_prior(prior, classes=len(counts), like=frequencies)
     check_possible(counts, pi)
     divergence = float((torch.xlogy(frequencies, frequencies / pi.clamp(min=1e-300))).sum())
-    chance = log_chance_of_divergence(n, divergence, int((pi > 0).sum()))
+    chance = _log_chance_of_divergence(n, divergence, int((pi > 0).sum()))
     if divergence <= NEGLIGIBLE or chance >= math.log(CHANCE):
         return LabelPrior(pi, "known")
     if prior_mismatch == "allow":

@@ -7,8 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from softmi._checks import (
-    PriorLike,
-    as_class_weights,
     at_least_float32,
     check_logits,
     check_reduction,
@@ -39,23 +37,14 @@ class _Loss(nn.Module):
         return self
 
 
-def _classes(logits: Tensor) -> int | None:
-    return logits.shape[1] if isinstance(logits, Tensor) and logits.ndim == 2 else None
-
-
-def _given_weights(logits: Tensor, weights: PriorLike | None) -> Tensor | None:
-    if weights is None:
-        return None
-    return as_class_weights(
-        weights,
-        classes=_classes(logits),
-        values=not isinstance(weights, Tensor) or values_can_be_checked(weights),
-    )
+def _readable(logits: Tensor, targets: object) -> bool:
+    """Whether the values of both can be checked; what is no tensor is refused later."""
+    return values_can_be_checked(*(t for t in (logits, targets) if isinstance(t, Tensor)))
 
 
 def _checked(logits: Tensor, targets: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
     check_logits(logits)
-    check_targets(targets, logits, values=values_can_be_checked(logits))
+    check_targets(targets, logits, values=_readable(logits, targets))
     check_reduction(reduction)
     return at_least_float32(logits), targets.long()
 
@@ -63,7 +52,12 @@ def _checked(logits: Tensor, targets: Tensor, reduction: str) -> tuple[Tensor, T
 def _weighted(
     losses: Tensor, logits: Tensor, targets: Tensor, weights: Tensor | None, reduction: str
 ) -> Tensor:
-    values = values_can_be_checked(logits)
+    """Reduce what each row costs, times the weight of its class, and explain what is not finite.
+
+    Minus infinity among the logits of the other classes passes: a softmax rules those classes out.
+    A loss that is built on something else, such as squares, has to look for it by itself.
+    """
+    values = values_can_be_checked(losses)
     if values and not torch.isfinite(losses.detach().sum()):
         explain_losses(losses, logits, F.one_hot(targets, logits.shape[1]).bool())
     if weights is None:

@@ -1,7 +1,7 @@
 """The cross-entropy that all prior-corrected losses are made of, in one buffer."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +14,10 @@ from softmi._checks import (
     check_soft_targets,
     check_targets,
     explain_losses,
+    transformed,
     values_can_be_checked,
 )
-from softmi.losses._base import _reduce
+from softmi.losses._base import _readable, _reduce
 
 
 def _tempered(log_prior: Tensor, tau: float) -> Tensor:
@@ -24,55 +25,73 @@ def _tempered(log_prior: Tensor, tau: float) -> Tensor:
     return tau * log_prior if tau else torch.zeros_like(log_prior)
 
 
-def _cross_entropy(
+class _Target(NamedTuple):
+    """What each row should be: a distribution t over the classes, however it was given."""
+
+    given: Tensor  # labels, shape (batch,), or probabilities, shape (batch, classes)
+    smoothing: float = 0.0  # share of t that goes to `even`
+    even: Tensor | None = None  # equal shares of the classes that can occur, shape (classes,)
+
+
+def _at(target: _Target, values: Tensor) -> Tensor:
+    """sum_k t_k values_k of each row, at a label its value; one row of `values` stands for all."""
+    if target.given.is_floating_point():
+        mean = _expected(target.given, values.expand_as(target.given))
+    elif values.ndim == 1:
+        mean = values[target.given]
+    else:
+        mean = values.gather(1, target.given[:, None])[:, 0]
+    if target.even is not None:
+        smoothed = target.smoothing * _expected(target.even, values)
+        mean = (1 - target.smoothing) * mean + smoothed
+    return mean
+
+
+def _prepared(
     logits: Tensor,
     targets: Tensor,
     log_prior: Tensor,
     tau: float,
-    reduction: str,
     label_smoothing: float,
-    *,
-    of_ratio: bool,
-) -> Tensor:
-    """The kernel: everything above and below calls it with a prior that is already checked.
-
-    `of_ratio` says whether to add the term tau log pi of the target, which makes it the loss of
-    PC-softmax. It is added last, so that gradients cannot depend on it.
-    """
+    reduction: str,
+) -> tuple[Tensor, _Target, Tensor]:
+    """Check everything but the prior, which is checked; return f, t and tau log pi of a loss."""
     check_logits(logits)
-    values = values_can_be_checked(logits)
     soft = isinstance(targets, Tensor) and targets.is_floating_point() and targets.ndim == 2
-    (check_soft_targets if soft else check_targets)(targets, logits, values=values)
+    check = check_soft_targets if soft else check_targets
+    check(targets, logits, values=_readable(logits, targets))
     check_reduction(reduction)
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
-    logits = at_least_float32(logits)
-    targets = targets.to(logits) if soft else targets.long()
-    log_prior = _tempered(log_prior.to(logits), tau)
-    if soft or label_smoothing:
-        log_q = torch.log_softmax(logits + log_prior, dim=1)
-    if soft:
-        losses = _expected(targets, -log_q)
-    elif label_smoothing:
-        losses = F.nll_loss(log_q, targets, reduction="none")
-    else:
-        losses = _label_losses(logits, log_prior, targets)
-    constant = _expected(targets, log_prior.expand_as(targets)) if soft else log_prior[targets]
+    f = at_least_float32(logits)
+    tau_log_pi = _tempered(log_prior.to(f), tau)
+    target = _Target(targets.to(f) if soft else targets.long())
     if label_smoothing:
         # Over the classes that can occur: the others do not appear in the normaliser, and would
         # be rewarded for growing without bound.
-        even = torch.isfinite(log_prior).to(log_prior)
-        even = even / even.sum()
-        losses = (1 - label_smoothing) * losses + label_smoothing * _expected(even, -log_q)
-        constant = (1 - label_smoothing) * constant + label_smoothing * _expected(even, log_prior)
-    if of_ratio:
-        losses = losses + constant
+        even = torch.isfinite(tau_log_pi).to(tau_log_pi)
+        target = target._replace(smoothing=label_smoothing, even=even / even.sum())
+    return f, target, tau_log_pi
+
+
+def _cross_entropy(f: Tensor, offset: Tensor, target: _Target) -> Tensor:
+    """CE(f + offset, t) = -sum_k t_k log softmax(f + offset)_k of each row, shape (batch,)."""
+    if target.given.is_floating_point() or target.smoothing:
+        return _at(target, -torch.log_softmax(f + offset, dim=1))
+    return _label_losses(f, offset, target.given)
+
+
+def _reduced(
+    losses: Tensor, f: Tensor, target: _Target, tau_log_pi: Tensor, reduction: str
+) -> Tensor:
+    """Mean, sum or all of the losses; if they are not finite, the error says why."""
     loss = _reduce(losses, reduction)
-    if values and not math.isfinite(loss.detach().sum()):
-        mass = targets > 0 if soft else F.one_hot(targets, logits.shape[1]).bool()
-        impossible = (mass & torch.isneginf(log_prior)).any(0).nonzero().flatten().tolist()
-        smoothed = torch.isfinite(log_prior) & bool(label_smoothing)
-        explain_losses(losses, logits, mass | smoothed)
+    if values_can_be_checked(loss) and not math.isfinite(loss.detach().sum()):
+        soft = target.given.is_floating_point()
+        mass = target.given > 0 if soft else F.one_hot(target.given, f.shape[1]).bool()
+        impossible = (mass & torch.isneginf(tau_log_pi)).any(0).nonzero().flatten().tolist()
+        smoothed = mass if target.even is None else mass | (target.even > 0)
+        explain_losses(losses, f, smoothed)
         if impossible:
             raise ValueError(f"targets contain classes of zero prior: {impossible}")
     return loss
@@ -99,9 +118,7 @@ class _LabelLosses(torch.autograd.Function):
         return losses, q
 
     @staticmethod
-    def setup_context(
-        ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]
-    ) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(output[1], inputs[2])
 
@@ -119,22 +136,13 @@ class _LabelLosses(torch.autograd.Function):
             gradient = of_q if gradient is None else gradient + of_q
         return gradient, None, None
 
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[int | None, ...], logits: Tensor, offset: Tensor, targets: Tensor
-    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
-        def plain(logits: Tensor, offset: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-            log_q = torch.log_softmax(logits + offset, dim=1)
-            return -log_q.gather(1, targets[:, None])[:, 0], log_q.exp()
-
-        return torch.vmap(plain, in_dims)(logits, offset, targets), (0, 0)
-
 
 def _label_losses(logits: Tensor, offset: Tensor, targets: Tensor) -> Tensor:
     """-log softmax(logits + offset) at the label of each row, shape (batch,)."""
-    # Elsewhere kernels need not read a row before they write it, and compilers fuse by themselves.
+    # On other devices kernels need not read a row before they write it, compilers fuse by
+    # themselves, and PyTorch has every derivative that `torch.func` can ask for.
     in_one_buffer = logits.device.type == "cpu" and not torch.compiler.is_compiling()
-    if in_one_buffer and not offset.requires_grad:
+    if in_one_buffer and not offset.requires_grad and not transformed(logits, offset, targets):
         return _LabelLosses.apply(logits, offset, targets)[0]
     return F.cross_entropy(logits + offset, targets, reduction="none")
 

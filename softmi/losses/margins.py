@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from softmi._checks import (
     PriorLike,
     as_class_weights,
-    as_counts,
     at_least_float32,
     check_logits,
     check_reduction,
+    per_class,
     values_can_be_checked,
 )
-from softmi.losses._base import _checked, _classes, _given_weights, _Loss, _same_classes, _weighted
+from softmi.losses._base import _checked, _Loss, _same_classes, _weighted
 from softmi.losses.reweighting import balanced_class_weights
 
 
@@ -69,17 +69,18 @@ def ldam_loss(
         >>> round(common, 2), round(rare, 2)
         (11.66, 18.0)
 
+    Source: cao2019, LDAM loss.
     """
-    counts = as_counts(
-        class_counts,
-        classes=_classes(logits),
-        values=not isinstance(class_counts, Tensor) or values_can_be_checked(class_counts),
-    )
-    weights = _given_weights(logits, class_weights)
-    return _ldam(logits, targets, _margins(counts, max_margin), scale, weights, reduction)
+    margins = _margins(per_class(logits, class_counts=class_counts), max_margin)
+    weights = None if class_weights is None else per_class(logits, class_weights=class_weights)
+    logits, targets = _checked(logits, targets, reduction)
+    moved = _less_margins(logits, targets, margins, scale)  # s f_k, and s (f_y - Delta_y)
+    losses = F.cross_entropy(moved, targets, reduction="none")
+    return _weighted(losses, logits, targets, weights, reduction)
 
 
 def _margins(counts: Tensor, max_margin: float) -> Tensor:
+    """Delta_k = Delta_max (n_k / min n)^(-1/4), shape (classes,)."""
     if not max_margin >= 0:
         raise ValueError(f"max_margin must not be negative, got {max_margin}")
     # A class without samples is no target: an infinite margin shows that where values are not
@@ -88,25 +89,17 @@ def _margins(counts: Tensor, max_margin: float) -> Tensor:
     return (max_margin * (counts / least) ** -0.25).where(counts > 0, torch.inf)
 
 
-def _ldam(
-    logits: Tensor,
-    targets: Tensor,
-    margins: Tensor,
-    scale: float,
-    weights: Tensor | None,
-    reduction: str,
-) -> Tensor:
-    logits, targets = _checked(logits, targets, reduction)
+def _less_margins(logits: Tensor, targets: Tensor, margins: Tensor, scale: float) -> Tensor:
+    """s f, with s Delta_y taken off at the label of each row, shape (batch, classes)."""
     if not scale > 0:
         raise ValueError(f"scale must be positive, got {scale}")
+    unseen = torch.isinf(margins[targets])
+    if values_can_be_checked(logits, unseen) and unseen.any():
+        raise ValueError(
+            f"targets contain classes without samples: {targets[unseen].unique().tolist()}"
+        )
     own = targets[:, None]
-    moved = (scale * logits).scatter_add(1, own, -scale * margins.to(logits)[own])
-    losses = F.cross_entropy(moved, targets, reduction="none")
-    if values_can_be_checked(logits) and not torch.isfinite(losses.detach().sum()):
-        unseen = targets[torch.isinf(margins[targets])].unique().tolist()
-        if unseen:
-            raise ValueError(f"targets contain classes without samples: {unseen}")
-    return _weighted(losses, logits, targets, weights, reduction)
+    return (scale * logits).scatter_add(1, own, -scale * margins.to(logits)[own])
 
 
 class LDAMLoss(_Loss):
@@ -137,6 +130,7 @@ class LDAMLoss(_Loss):
         >>> loss.reweighting
         True
 
+    Source: cao2019, deferred re-weighting.
     """
 
     margins: Tensor
@@ -153,7 +147,7 @@ class LDAMLoss(_Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__()
-        counts = as_counts(class_counts)
+        counts = per_class(class_counts=class_counts)
         if not scale > 0:
             raise ValueError(f"scale must be positive, got {scale}")
         if reweight_from is not None and reweight_from < 0:
@@ -185,7 +179,10 @@ class LDAMLoss(_Loss):
         check_logits(logits)
         _same_classes(self.margins, logits)
         weights = self.class_weights if self.reweighting else None
-        return _ldam(logits, targets, self.margins, self.scale, weights, self.reduction)
+        logits, targets = _checked(logits, targets, self.reduction)
+        moved = _less_margins(logits, targets, self.margins, self.scale)
+        losses = F.cross_entropy(moved, targets, reduction="none")
+        return _weighted(losses, logits, targets, weights, self.reduction)
 
     def extra_repr(self) -> str:
         """Show what the loss was made with."""
@@ -215,6 +212,7 @@ class NormalisedLinear(nn.Module):
         >>> torch.allclose(head(z), head(10 * z), atol=1e-6)  # lengths do not count
         True
 
+    Source: cao2019, normalised last layer.
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:

@@ -12,16 +12,16 @@ from torch import Tensor
 
 from softmi._checks import (
     PriorLike,
-    as_counts,
     as_prior,
     at_least_float32,
     check_finite,
     check_logits,
     describe,
+    per_class,
     values_can_be_checked,
 )
 from softmi.losses._base import _Loss
-from softmi.losses._kernel import _cross_entropy, _tempered
+from softmi.losses._kernel import _at, _cross_entropy, _prepared, _reduced, _tempered
 
 # Labels, or a distribution over classes for each sample.
 Targets = Int[Tensor, " batch"] | Float[Tensor, "batch classes"]
@@ -84,6 +84,7 @@ def pc_softmax(
         >>> s.tolist()  # no evidence either way: both ratios are 1
         [[1.0, 1.0]]
 
+    Source: qin2019, PC-softmax.
     """
     return pc_log_softmax(logits, prior, tau=tau).exp()
 
@@ -138,10 +139,11 @@ def pc_cross_entropy(
         0.172
 
     """
-    log_prior = _given_prior(logits, prior).log()
-    return _cross_entropy(
-        logits, targets, log_prior, tau, reduction, label_smoothing, of_ratio=True
-    )
+    log_prior = per_class(logits, prior=prior).log()
+    f, y, tau_log_pi = _prepared(logits, targets, log_prior, tau, label_smoothing, reduction)
+    # The term without the network comes last, so that gradients cannot depend on it.
+    losses = _cross_entropy(f, tau_log_pi, y) + _at(y, tau_log_pi)
+    return _reduced(losses, f, y, tau_log_pi, reduction)
 
 
 def logit_adjusted_cross_entropy(
@@ -159,7 +161,7 @@ def logit_adjusted_cross_entropy(
         L = \mathrm{CE}(f + \tau \log \pi,\, y)
           = -\log \frac{\pi_y^\tau \exp f_y(x)}{\sum_k \pi_k^\tau \exp f_k(x)}
 
-    with logits :math:`f_k`, prior :math:`\pi_k` and strength :math:`\tau` (the paper's eq. 10).
+    with logits :math:`f_k`, prior :math:`\pi_k` and strength :math:`\tau`.
     It is the loss of :func:`pc_cross_entropy` without its last term, :math:`\tau \log \pi_y`,
     computed by the same code: gradients and trained weights are the same to the bit. Its value is
     never negative, and is no estimate of mutual information.
@@ -174,11 +176,12 @@ def logit_adjusted_cross_entropy(
         >>> torch.allclose(loss, cross_entropy(logits + prior.log(), targets))
         True
 
+    Source: menon2021, logit-adjusted cross-entropy.
     """
-    log_prior = _given_prior(logits, prior).log()
-    return _cross_entropy(
-        logits, targets, log_prior, tau, reduction, label_smoothing, of_ratio=False
-    )
+    log_prior = per_class(logits, prior=prior).log()
+    f, y, tau_log_pi = _prepared(logits, targets, log_prior, tau, label_smoothing, reduction)
+    losses = _cross_entropy(f, tau_log_pi, y)
+    return _reduced(losses, f, y, tau_log_pi, reduction)
 
 
 def balanced_softmax_cross_entropy(
@@ -212,24 +215,13 @@ def balanced_softmax_cross_entropy(
         >>> round(loss.item(), 4)  # log 4
         1.3863
 
+    Source: ren2020, balanced softmax.
     """
-    counts = as_counts(
-        class_counts,
-        classes=logits.shape[-1] if isinstance(logits, Tensor) and logits.ndim == 2 else None,
-        values=not isinstance(class_counts, Tensor) or values_can_be_checked(class_counts),
-    )
-    log_prior = (counts / counts.sum()).log()
-    return _cross_entropy(
-        logits, targets, log_prior, 1.0, reduction, label_smoothing, of_ratio=False
-    )
-
-
-def _given_prior(logits: Tensor, prior: PriorLike) -> Tensor:
-    return as_prior(
-        prior,
-        classes=logits.shape[-1] if isinstance(logits, Tensor) and logits.ndim == 2 else None,
-        values=not isinstance(prior, Tensor) or values_can_be_checked(prior),
-    )
+    counts = per_class(logits, class_counts=class_counts)
+    log_pi = (counts / counts.sum()).log()
+    f, y, log_pi = _prepared(logits, targets, log_pi, 1.0, label_smoothing, reduction)
+    losses = _cross_entropy(f, log_pi, y)
+    return _reduced(losses, f, y, log_pi, reduction)
 
 
 class PCSoftmaxLoss(_Loss):
@@ -296,15 +288,11 @@ class PCSoftmaxLoss(_Loss):
                 f"the loss holds a prior over {self.log_prior.numel()} classes, but logits have "
                 f"{describe(logits)}"
             )
-        return _cross_entropy(
-            logits,
-            targets,
-            self.log_prior,
-            self.tau,
-            self.reduction,
-            self.label_smoothing,
-            of_ratio=True,
+        f, y, tau_log_pi = _prepared(
+            logits, targets, self.log_prior, self.tau, self.label_smoothing, self.reduction
         )
+        losses = _cross_entropy(f, tau_log_pi, y) + _at(y, tau_log_pi)
+        return _reduced(losses, f, y, tau_log_pi, self.reduction)
 
     def extra_repr(self) -> str:
         """Show what the loss was made with."""
@@ -315,10 +303,5 @@ class PCSoftmaxLoss(_Loss):
 
 
 def _log_prior(prior: PriorLike | None, class_counts: PriorLike | None) -> Tensor:
-    if (prior is None) == (class_counts is None):
-        raise ValueError("give exactly one of prior and class_counts")
-    if prior is not None:
-        return as_prior(prior).log()
-    assert class_counts is not None
-    counts = as_counts(class_counts)
-    return (counts / counts.sum()).log()
+    given = per_class(prior=prior, class_counts=class_counts)
+    return (given if class_counts is None else given / given.sum()).log()

@@ -48,6 +48,8 @@ def adjust_logits(
         >>> corrected.argmax(1).item()  # were both as likely, it would be the second
         1
 
+    Source: saerens2002, prior adjustment; menon2021, post-hoc logit adjustment;
+    hong2021, post-compensated softmax.
     """
     check_logits(logits, allow_empty=True)
     logits = at_least_float32(logits)

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from softmi._checks import PriorLike, as_class_weights, as_counts, check_logits, check_reduction
-from softmi.losses._base import _checked, _given_weights, _Loss, _same_classes, _weighted
+from softmi._checks import PriorLike, check_logits, check_reduction, per_class
+from softmi.losses._base import _checked, _Loss, _same_classes, _weighted
 
 
 def balanced_class_weights(
@@ -37,8 +37,9 @@ def balanced_class_weights(
         >>> balanced_class_weights([30, 10, 0])
         tensor([0.5000, 1.5000, 0.0000])
 
+    Source: cui2019, class-balanced weights.
     """
-    counts = as_counts(class_counts)
+    counts = per_class(class_counts=class_counts)
     if beta is None:
         weights = 1 / counts
     elif 0 <= beta < 1:
@@ -92,22 +93,18 @@ def focal_loss(
         >>> round(plain, 4), round(focal_loss(logits, targets).item(), 4)  # sure: hardly counts
         (0.1269, 0.0018)
 
+    Source: lin2017, focal loss.
     """
-    return _focal(logits, targets, gamma, _given_weights(logits, class_weights), reduction)
-
-
-def _focal(
-    logits: Tensor, targets: Tensor, gamma: float, weights: Tensor | None, reduction: str
-) -> Tensor:
+    weights = None if class_weights is None else per_class(logits, class_weights=class_weights)
     logits, targets = _checked(logits, targets, reduction)
     if not gamma >= 0:
         raise ValueError(f"gamma must not be negative, got {gamma}")
-    losses = F.cross_entropy(logits, targets, reduction="none")
+    minus_log_q = F.cross_entropy(logits, targets, reduction="none")
     # 1 - q_y to full precision. Where it is zero its powers have infinite derivatives, and the
     # product with a loss of zero would be NaN.
-    doubt = -torch.expm1(-losses)
-    focal = doubt.clamp(min=torch.finfo(doubt.dtype).tiny) ** gamma * losses
-    return _weighted(focal, logits, targets, weights, reduction)
+    doubt = -torch.expm1(-minus_log_q)
+    losses = doubt.clamp(min=torch.finfo(doubt.dtype).tiny) ** gamma * minus_log_q
+    return _weighted(losses, logits, targets, weights, reduction)
 
 
 class FocalLoss(_Loss):
@@ -144,7 +141,7 @@ class FocalLoss(_Loss):
         check_reduction(reduction)
         self.gamma = gamma
         self.reduction = reduction
-        weights = None if class_weights is None else as_class_weights(class_weights)
+        weights = None if class_weights is None else per_class(class_weights=class_weights)
         self.register_buffer("class_weights", weights)
 
     def forward(
@@ -153,7 +150,13 @@ class FocalLoss(_Loss):
         """Return the loss of a batch; see :func:`focal_loss`."""
         check_logits(logits)
         _same_classes(self.class_weights, logits)
-        return _focal(logits, targets, self.gamma, self.class_weights, self.reduction)
+        return focal_loss(
+            logits,
+            targets,
+            gamma=self.gamma,
+            class_weights=self.class_weights,
+            reduction=self.reduction,
+        )
 
     def extra_repr(self) -> str:
         """Show what the loss was made with."""

@@ -50,6 +50,7 @@ class MaxBoxAccuracy(BoxCounts):
         >>> metric.compute().tolist()
         [1.0, 0.0]
 
+    Source: choe2020, MaxBoxAcc.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class MaxBoxAccuracyV2(BoxCounts):
         >>> metric.compute().item()
         1.0
 
+    Source: choe2020, MaxBoxAccV2.
     """
 
     def __init__(self, thresholds: int = 100, inclusive: bool = False, **kwargs: object) -> None:

@@ -70,6 +70,7 @@ def contrast_weights(
         >>> contrast_weights(weights, torch.tensor([0]), contrast="mean").tolist()
         [[3.0, -1.5]]
 
+    Source: qin2021infocam, section 2; zhang2025, Finer-CAM's contrast.
     """
     if contrast not in get_args(Contrast):
         raise ValueError(f"contrast must be one of {get_args(Contrast)}, got {contrast!r}")
@@ -153,6 +154,7 @@ def class_activation_map(
         >>> class_activation_map(features, weights, torch.tensor([0]), contrast="mean").tolist()
         [[[2.0, -2.0]]]
 
+    Source: zhou2016, class activation map.
     """
     if not feature_maps.is_floating_point():
         raise TypeError(f"feature_maps must be floating point, got {describe(feature_maps)}")

@@ -42,6 +42,7 @@ class PixelAveragePrecision(Counts):
         >>> round(metric.compute().item(), 4)  # 1/2 x 1 + 1/2 x 2/3
         0.8333
 
+    Source: choe2020, PxAP.
     """
 
     histogram: Tensor

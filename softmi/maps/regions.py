@@ -36,6 +36,7 @@ def window_sum(
         >>> window_sum(torch.ones(1, 1, 1), 2).tolist()  # one cell, seen by four windows
         [[[1.0, 1.0], [1.0, 1.0]]]
 
+    Source: qin2021infocam, region of infoCAM.
     """
     if not maps.is_floating_point():
         raise TypeError(f"maps must be floating point, got {describe(maps)}")

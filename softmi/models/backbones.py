@@ -55,6 +55,7 @@ def mobilenet_v2_features(data: Path | None = None) -> Backbone:
     Raises:
         ValueError: A local file that does not hold the weights of this network.
 
+    Source: sandler2018, MobileNetV2.
     """  # noqa: E501 - a file name
     from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 

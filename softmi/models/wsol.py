@@ -35,6 +35,7 @@ class AttentionDropout(nn.Module):
     Raises:
         ValueError: A rate or a threshold outside [0, 1].
 
+    Source: choe2019, ADL.
     """
 
     def __init__(self, drop_rate: float = 0.75, threshold: float = 0.8) -> None:
@@ -88,6 +89,7 @@ def vgg16_gap(
         A network from normalised images, shape (batch, 3, height, width), to logits. Give it to
         :class:`softmi.ActivationMaps` for maps.
 
+    Source: zhou2016, VGG16-GAP.
     """
     from torchvision.models import VGG16_Weights, vgg
 

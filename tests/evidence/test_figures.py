@@ -2,6 +2,7 @@
 
 import colorsys
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,13 +16,17 @@ from matplotlib.colors import to_hex, to_rgb  # noqa: E402
 
 from softmi.evidence.figures import (  # noqa: E402
     DARK_GROUND,
+    HUES,
     METHOD_COLOURS,
     colour,
     dark_style,
+    hue,
     label_line,
     save_figure,
     use_style,
 )
+from softmi.experiments.long_tailed_losses_figures import ink  # noqa: E402
+from softmi.experiments.loss_table import LOSSES  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -55,15 +60,24 @@ def test_contrast_is_that_of_wcag():
     assert contrast("#777777", "#FFFFFF") == pytest.approx(4.48, abs=0.005)  # WebAIM's example
 
 
-@pytest.mark.parametrize("method", METHOD_COLOURS)
-def test_colours_stand_out_from_the_white_card(method):
-    assert contrast(colour(method), "#FFFFFF") > 2  # a line, not text: none fades into white
+each_colour = pytest.mark.parametrize(
+    "shown",
+    [
+        *(pytest.param(partial(colour, method), id=method) for method in METHOD_COLOURS),
+        *(pytest.param(partial(hue, name), id=name) for name in HUES),
+    ],
+)
 
 
-@pytest.mark.parametrize("method", METHOD_COLOURS)
-def test_colours_can_be_read_on_the_dark_page(method):
+@each_colour
+def test_colours_stand_out_from_the_white_card(shown):
+    assert contrast(shown(), "#FFFFFF") > 2  # a line, not text: none fades into white
+
+
+@each_colour
+def test_colours_can_be_read_on_the_dark_page(shown):
     with dark_style():
-        assert contrast(colour(method), DARK_GROUND) >= 4.5  # lines are labelled in their colour
+        assert contrast(shown(), DARK_GROUND) >= 4.5  # lines are labelled in their colour
 
 
 def test_text_and_marks_can_be_read_on_the_dark_page():
@@ -78,11 +92,11 @@ def test_text_and_marks_can_be_read_on_the_dark_page():
     assert all(contrast(line, DARK_GROUND) >= 3 for line in lines)
 
 
-@pytest.mark.parametrize("method", METHOD_COLOURS)
-def test_a_method_has_the_same_hue_in_light_and_dark(method):
-    light = colour(method)
+@each_colour
+def test_a_method_has_the_same_hue_in_light_and_dark(shown):
+    light = shown()
     with dark_style():
-        dark = colour(method)
+        dark = shown()
     (before, _, depth), (after, _, _) = (colorsys.rgb_to_hls(*to_rgb(c)) for c in (light, dark))
     assert light != dark
     assert depth == 0 or abs(before - after) < 6 / 360  # greys have no hue
@@ -103,7 +117,7 @@ def test_the_dark_style_ends_with_its_block():
     "together",
     [
         ("truth", "PC-softmax", "softmax + H(Y)", "softmax + log M", "post-hoc"),
-        ("softmax", "class-weighted", "focal", "LDAM-DRW", "PC-softmax", "post-hoc", "truth"),
+        (*LOSSES, "post-hoc", "truth"),
         ("CAM", "infoCAM", "infoCAM+", "rivals", "centred box", "true box"),
     ],
     ids=["estimates", "losses", "maps"],
@@ -111,12 +125,14 @@ def test_the_dark_style_ends_with_its_block():
 def test_methods_that_share_a_figure_have_different_colours(together, dark):
     use_style(dark=dark)
     for a, b in itertools.combinations(together, 2):
-        assert np.abs(np.subtract(to_rgb(colour(a)), to_rgb(colour(b)))).sum() > 0.25
+        assert np.abs(np.subtract(to_rgb(ink(a)), to_rgb(ink(b)))).sum() > 0.25
 
 
 def test_an_unknown_method_is_refused_with_those_there_are():
     with pytest.raises(KeyError, match=r"no colour for 'CAMM'; known: \['CAM'"):
         colour("CAMM")
+    with pytest.raises(KeyError, match="no hue 'mauve'; known: blue, orange"):
+        hue("mauve")
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".png"])

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+from torch.utils.data import Subset
 
 from softmi.datasets import CUB
 from softmi.evidence.results import load_result
@@ -37,7 +38,8 @@ TEST = 1389  # images
 @pytest.fixture(scope="module")
 def birds() -> Birds:
     cub, backbone = CUB(DATA), mobilenet_v2_features()
-    return Birds(cub, backbone, extract_feature_maps(backbone, cub, cub.key))
+    images = Subset(cub, range(len(cub)))  # a Dataset, for the checks of annotations
+    return Birds(cub, backbone, extract_feature_maps(backbone, images, cub.key))
 
 
 def count(share: float) -> int:

@@ -12,7 +12,7 @@ import torch
 
 from softmi import GaussianClasses, mutual_information
 from softmi.information import label_prior
-from softmi.information.labels import CHANCE, NEGLIGIBLE, log_chance_of_divergence
+from softmi.information.labels import CHANCE, NEGLIGIBLE, _log_chance_of_divergence
 
 HONEST = [
     ([0.5, 0.5], 30), ([0.999, 0.001], 200), ([0.9, 0.1], 100_000), ([0.1] * 10, 40),
@@ -31,7 +31,7 @@ def kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 def test_the_bound_on_chance_holds_for_labels_that_follow_their_prior(prior, n):
     counts = np.random.default_rng(n).multinomial(n, prior, size=4_000)
     bounds = np.array([
-        log_chance_of_divergence(n, d, len(prior)) for d in kl(counts / n, np.array(prior))
+        _log_chance_of_divergence(n, d, len(prior)) for d in kl(counts / n, np.array(prior))
     ])  # fmt: skip
     for level in (0.5, 0.1, 0.01):
         share = (bounds <= math.log(level)).mean()
@@ -46,13 +46,13 @@ def test_the_bound_on_chance_holds_exactly_for_two_labels(p, n):
     mass = scipy.stats.binom.pmf(k, n, p)
     for d in divergence:
         tail = mass[divergence >= d].sum()
-        assert tail <= math.exp(log_chance_of_divergence(n, d, 2)) * (1 + 1e-9)
+        assert tail <= math.exp(_log_chance_of_divergence(n, d, 2)) * (1 + 1e-9)
 
 
 def test_the_bound_on_chance_by_hand():
-    assert log_chance_of_divergence(100, 0.3, 3) == pytest.approx(-30 + 2 * (1 + math.log(15)))
-    assert log_chance_of_divergence(100, 0.019, 3) == 0.0  # no more than expected
-    assert log_chance_of_divergence(100, 5.0, 1) == 0.0
+    assert _log_chance_of_divergence(100, 0.3, 3) == pytest.approx(-30 + 2 * (1 + math.log(15)))
+    assert _log_chance_of_divergence(100, 0.019, 3) == 0.0  # no more than expected
+    assert _log_chance_of_divergence(100, 5.0, 1) == 0.0
 
 
 @each_honest
@@ -85,7 +85,7 @@ def test_few_samples_with_a_large_difference_pass_until_chance_cannot_explain_th
     first = refused[0]
     assert refused == list(range(first, 60))
     assert 2**-first < CHANCE  # the exact probability
-    assert log_chance_of_divergence(first - 1, math.log(2), 2) >= math.log(CHANCE)
+    assert _log_chance_of_divergence(first - 1, math.log(2), 2) >= math.log(CHANCE)
 
 
 def test_the_message_restates_both_and_says_what_to_do():

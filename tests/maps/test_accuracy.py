@@ -56,6 +56,7 @@ def slow_hits(multi: bool, inclusive: bool, steps: int) -> tuple[np.ndarray, np.
     return hits[0], hits[1]
 
 
+@pytest.mark.paper("choe2020", "MaxBoxAcc")
 @either_convention
 @pytest.mark.parametrize("multi", [False, True], ids=["largest", "any"])
 def test_counts_equal_those_of_an_evaluator_without_opencv(multi, inclusive):
@@ -85,6 +86,7 @@ def test_all_contours_count_more_than_the_largest():
     assert (anyone.correct_counts > largest.correct_counts).any(1).all()
 
 
+@pytest.mark.paper("choe2020", "MaxBoxAcc")
 @pytest.mark.skipif(not REFERENCE.exists(), reason="SOFTMI_DATA/reference/wsol_dev.npz not there")
 @pytest.mark.parametrize("kind", ["single", "multi"])
 def test_counts_equal_those_of_the_reference_evaluator(kind):
@@ -97,6 +99,8 @@ def test_counts_equal_those_of_the_reference_evaluator(kind):
     assert metric.compute().tolist() == [57 / 64, 33 / 64, 7 / 64]
 
 
+@pytest.mark.paper("choe2020", "MaxBoxAccV2")
+@pytest.mark.paper("choe2020", "PxAP")
 @pytest.mark.skipif(not REFERENCE.exists(), reason="SOFTMI_DATA/reference/wsol_dev.npz not there")
 def test_v2_and_pixel_average_precision_equal_those_of_the_reference_evaluator():
     pack = np.load(REFERENCE)
@@ -214,6 +218,7 @@ def test_counts_are_the_same_on_a_gpu():
 # --- MaxBoxAccV2, and thresholds from held-out images -----------------------------------------
 
 
+@pytest.mark.paper("choe2020", "MaxBoxAccV2")
 def test_v2_is_the_mean_of_three_maxima_over_all_contours():
     v2, three = MaxBoxAccuracyV2(thresholds=20), MaxBoxAccuracy(IOUS, 20, multi=True)
     for metric in (v2, three):

@@ -40,6 +40,7 @@ def close(a, b, **tolerance):
 # --- By hand ----------------------------------------------------------------------------------
 
 
+@pytest.mark.paper("zhou2016", "class activation map")
 @pytest.mark.parametrize(
     ("contrast", "options", "expected"),
     [
@@ -63,6 +64,8 @@ def test_maps_of_a_tiny_network_are_those_computed_by_hand(contrast, options, ex
     assert (found * 4).tolist() == [expected]
 
 
+@pytest.mark.paper("qin2021infocam", "section 2")
+@pytest.mark.paper("zhang2025", "Finer-CAM's contrast")
 def test_contrast_weights_by_hand():
     logits = torch.tensor([[-1.0, 5.0, 2.0]])
     classes = torch.tensor([1])
@@ -87,6 +90,7 @@ def test_least_likely_class_is_never_the_class_itself():
 # --- Identities -------------------------------------------------------------------------------
 
 
+@pytest.mark.paper("zhou2016", "class activation map")
 def test_cells_of_a_cam_sum_to_the_logit_less_its_bias():
     maps, weights, bias, logits, labels = case(1)
     total = class_activation_map(maps, weights, labels).sum((1, 2))
@@ -142,6 +146,7 @@ def test_all_rivals_are_the_mean_of_the_others(classes):
     close(rivals, mean)
 
 
+@pytest.mark.paper("qin2021infocam", "section 2")
 @pytest.mark.parametrize("classes", [2, 3, 200])
 def test_infocam_is_the_cam_of_centred_weights_times_m_over_m_minus_one(classes):
     maps, weights, _, _, labels = case(6, classes=classes)

@@ -13,6 +13,7 @@ MAPS = torch.zeros(2, 4, 4, dtype=torch.uint8)
 # --- PxAP -------------------------------------------------------------------------------------
 
 
+@pytest.mark.paper("choe2020", "PxAP")
 def test_pixel_average_precision_by_hand():
     # From the top: 255 is object, 200 is not, 100 is, 0 is not: precision 1 at recall 1/2, and
     # 2/3 at recall 1. The ignored pixel at 255 would halve the first.

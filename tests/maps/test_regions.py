@@ -10,6 +10,7 @@ from softmi.maps import share_of_cells
 # --- Window sum -------------------------------------------------------------------------------
 
 
+@pytest.mark.paper("qin2021infocam", "region of infoCAM")
 def test_window_sum_by_hand():
     one = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
     assert window_sum(one, 2).tolist() == [[[1, 3, 2], [4, 10, 6], [3, 7, 4]]]
@@ -29,6 +30,7 @@ def test_window_sum_is_a_convolution_with_ones(window, pad, mode):
         torch.testing.assert_close(expected, torch.from_numpy(oracle), rtol=0, atol=1e-14)
 
 
+@pytest.mark.paper("qin2021infocam", "region of infoCAM")
 @pytest.mark.parametrize(
     ("side", "window", "padded", "inside"), [(14, 4, 17, 11), (4, 3, 6, 2), (7, 2, 8, 6)]
 )

@@ -48,6 +48,7 @@ def test_backbone_is_frozen_and_says_which_weights_it_has(local, data_with_check
     assert not any(p.requires_grad for p in local.module.parameters())
 
 
+@pytest.mark.paper("sandler2018", "MobileNetV2")
 def test_backbone_maps_are_a_32nd_of_the_side_and_do_not_depend_on_the_batch(local):
     images = torch.rand(2, 3, 64, 96)
     with torch.no_grad():

@@ -28,6 +28,7 @@ def seeded():
 ADL_INPUT = torch.tensor([[[[2.0, 4.0], [0.0, 5.0]], [[0.0, 0.0], [6.0, 3.0]]]])
 
 
+@pytest.mark.paper("choe2019", "ADL")
 @pytest.mark.parametrize(
     ("threshold", "kept"),
     [(0.8, [[1, 1], [1, 0]]), (0.75, [[1, 1], [0, 0]]), (0.3, [[1, 0], [0, 0]]),
@@ -38,6 +39,7 @@ def test_attention_dropout_hides_the_most_attended_cells_by_hand(threshold, kept
     assert torch.equal(layer(ADL_INPUT), ADL_INPUT * torch.tensor(kept))
 
 
+@pytest.mark.paper("choe2019", "ADL")
 def test_attention_dropout_else_weighs_cells_by_their_importance_by_hand():
     layer = AttentionDropout(drop_rate=0.0)
     importance = 1 / (1 + torch.tensor([[-1.0, -2.0], [-3.0, -4.0]]).exp())
@@ -144,6 +146,7 @@ def test_localisers_have_maps_of_a_sixteenth_of_the_side_accounted_for_in_full(l
         assert (total - expected).abs().max() <= 1e-5 * seen.logits.abs().max()
 
 
+@pytest.mark.paper("zhou2016", "VGG16-GAP")
 def test_localisers_are_torchvisions_networks_but_for_what_they_say(localiser):
     """Names and shapes of weights agree, so that published checkpoints load."""
     plain = localiser[0]

@@ -4,14 +4,11 @@ import doctest
 import importlib
 import inspect
 import pkgutil
-import re
-from pathlib import Path
 
 import pytest
 
 import softmi
 
-API = (Path(__file__).parents[2] / "book" / "api.md").read_text(encoding="utf-8")
 MODULES = sorted(
     m.name
     for m in pkgutil.walk_packages(softmi.__path__, "softmi.")
@@ -29,25 +26,12 @@ def test_examples_print_what_they_say(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_public_name_has_an_example(name):
-    """One that the test above ran: it finds the examples of a module's own names."""
-    thing = getattr(softmi, name)
-    examples = doctest.DocTestParser().get_examples(thing.__doc__)
-    assert thing.__module__ in MODULES
-    assert any(example.want for example in examples)
-
-
-@pytest.mark.parametrize("name", NAMES)
 def test_public_name_is_there_and_says_what_it_is(name):
     thing = getattr(softmi, name)
     text = inspect.getdoc(thing)
     assert text
     assert text.splitlines()[0].endswith(".")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_public_name_has_its_entry_in_the_book(name):
-    assert re.search(rf"auto(function|class):: ([\w.]+\.)?{name}\n", API)
+    assert thing.__module__ in MODULES  # so that the test above runs its example
 
 
 def test_public_names_are_sorted_and_there_once():

@@ -1,58 +1,41 @@
-"""The prior-corrected softmax and its relatives: identities, gradients, dtypes, modules, DDP."""
+"""The prior-corrected softmax: identities, gradients, three names, soft targets, module."""
 
 import copy
+import functools
 import io
 import math
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from compiling import compiled_like_eager
-from processes import two_processes
+from loss_cases import COUNTS, case, gradient, same_weights, soft_targets, trained
 from slow_reference import EPS, log_ratio, relative_error, rounding_bound
 from torch import nn
 
 from softmi import (
-    DiscreteJoint,
-    LDAMLoss,
     PCSoftmaxLoss,
-    adjust_logits,
+    balanced_softmax_cross_entropy,
     logit_adjusted_cross_entropy,
     mutual_information,
     pc_cross_entropy,
     pc_log_softmax,
     pc_softmax,
 )
-from softmi.losses._kernel import _label_losses
 
 half_types = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-
-
-def case(seed: int = 0, *, n: int = 12, classes: int = 5, scale: float = 3.0):
-    """Logits, targets of every class and samples per class, in float64."""
-    generator = torch.Generator().manual_seed(seed)
-    logits = scale * torch.randn(n, classes, generator=generator, dtype=torch.float64)
-    targets = torch.arange(n) % classes
-    counts = torch.randint(1, 1000, (classes,), generator=generator).double()
-    return logits, targets, counts
-
-
-def gradient(loss, logits: torch.Tensor) -> torch.Tensor:
-    leaf = logits.detach().clone().requires_grad_(True)
-    loss(leaf).backward()
-    return leaf.grad
 
 
 # --- pc_softmax: a density ratio --------------------------------------------------------------
 
 
+@pytest.mark.paper("qin2019", "PC-softmax")
 def test_pc_softmax_by_hand():
     """f = (log 3, 0), prior (3/4, 1/4): the sum is 9/4 + 1/4 = 5/2, the ratios 6/5 and 2/5."""
     s = pc_softmax(torch.tensor([[math.log(3), 0.0]], dtype=torch.float64), [0.75, 0.25])
     torch.testing.assert_close(s, torch.tensor([[1.2, 0.4]], dtype=torch.float64))
 
 
+@pytest.mark.paper("qin2019", "PC-softmax")
 @pytest.mark.parametrize(
     ("scale", "offset"), [(1, 0), (30, 0), (1, 1e4), (1e4, 0)], ids=["1", "30", "1+1e4", "1e4"]
 )
@@ -67,6 +50,7 @@ def test_pc_log_softmax_agrees_with_fifty_digits_to_1e12(scale, offset, tau):
             assert relative_error(value, exact, floor) < 1e-12
 
 
+@pytest.mark.paper("qin2019", "PC-softmax")
 def test_ratios_averaged_over_the_prior_are_one_and_lie_between_zero_and_its_inverse():
     logits, _, counts = case(2)
     prior = counts / counts.sum()
@@ -156,6 +140,7 @@ def test_a_large_common_offset_costs_the_loss_no_more_than_its_own_rounding():
     torch.testing.assert_close(far, near, rtol=0, atol=2 * 2.0**-40 + 64 * EPS)
 
 
+@pytest.mark.paper("qin2019", "PC-softmax")
 def test_loss_is_minus_the_log_ratio_of_the_target():
     logits, targets, counts = case(13)
     prior = counts / counts.sum()
@@ -164,6 +149,7 @@ def test_loss_is_minus_the_log_ratio_of_the_target():
     torch.testing.assert_close(loss, -log_s, rtol=0, atol=64 * EPS)
 
 
+@pytest.mark.paper("menon2021", "logit-adjusted cross-entropy")
 def test_loss_differs_from_the_logit_adjusted_one_by_the_log_prior_of_the_target():
     logits, targets, counts = case(14)
     log_prior = (counts / counts.sum()).log()
@@ -254,6 +240,7 @@ def test_loss_of_half_precision_is_computed_in_float32_and_its_gradient_is_half(
 # --- pc_cross_entropy: gradients --------------------------------------------------------------
 
 
+@pytest.mark.paper("ren2020", "balanced softmax")
 @pytest.mark.parametrize("seed", range(3))
 def test_gradient_is_that_of_balanced_softmax_as_ren_et_al_write_it(seed):
     """-log( n_y e^f_y / sum_k n_k e^f_k ), with samples per class n_k."""
@@ -267,6 +254,7 @@ def test_gradient_is_that_of_balanced_softmax_as_ren_et_al_write_it(seed):
     torch.testing.assert_close(ours, gradient(balanced_softmax, logits), rtol=0, atol=1e-12)
 
 
+@pytest.mark.paper("menon2021", "logit-adjusted cross-entropy")
 @pytest.mark.parametrize("tau", [0.0, 0.5, 1.0, 2.0])
 def test_gradient_is_that_of_the_logit_adjusted_loss_as_menon_et_al_write_it(tau):
     """log( 1 + sum_{k != y} (pi_k / pi_y)^tau e^(f_k - f_y) )."""
@@ -349,7 +337,138 @@ def test_label_smoothing_gives_no_mass_to_a_class_that_cannot_occur():
     )
 
 
+# --- One loss, three names --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft"])
+def test_the_three_names_have_one_gradient(smoothing, soft):
+    logits, targets, counts = case(1)
+    targets = soft_targets() if soft else targets
+    prior = counts / counts.sum()
+    pc, la, bs = (
+        gradient(lambda f, loss=loss, p=p: loss(f, targets, p, label_smoothing=smoothing), logits)
+        for loss, p in (
+            (pc_cross_entropy, prior),
+            (logit_adjusted_cross_entropy, prior),
+            (balanced_softmax_cross_entropy, counts),
+        )
+    )
+    assert torch.equal(pc, la)
+    assert torch.equal(pc, bs)
+    theirs = gradient(
+        lambda f: F.cross_entropy(f + counts.log(), targets, label_smoothing=smoothing), logits
+    )
+    torch.testing.assert_close(bs, theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.paper("ren2020", "balanced softmax")
+@pytest.mark.paper("menon2021", "logit-adjusted cross-entropy")
+@pytest.mark.parametrize("tau", [0.5, 1.0])
+def test_their_values_differ_by_the_log_prior_of_the_target(tau):
+    logits, targets, counts = case(2)
+    prior = counts / counts.sum()
+    pc = pc_cross_entropy(logits, targets, prior, tau=tau, reduction="none")
+    la = logit_adjusted_cross_entropy(logits, targets, prior, tau=tau, reduction="none")
+    assert torch.equal(pc, la + tau * prior.log()[targets])
+    if tau == 1:
+        bs = balanced_softmax_cross_entropy(logits, targets, counts, reduction="none")
+        assert torch.equal(bs, la)
+        # As the paper's code has it; log n is up to 7, log N up to 9: it cancels to rounding.
+        theirs = F.cross_entropy(logits + counts.log(), targets, reduction="none")
+        torch.testing.assert_close(bs, theirs, rtol=0, atol=64 * EPS)
+
+
+def test_the_same_seed_trains_the_same_weights_to_the_bit_under_each_name():
+    prior = COUNTS / COUNTS.sum()
+    pc = trained(PCSoftmaxLoss(class_counts=COUNTS))
+    assert same_weights(pc, trained(functools.partial(pc_cross_entropy, prior=prior)))
+    assert same_weights(pc, trained(functools.partial(logit_adjusted_cross_entropy, prior=prior)))
+    balanced = functools.partial(balanced_softmax_cross_entropy, class_counts=COUNTS)
+    assert same_weights(pc, trained(balanced))
+    assert not same_weights(pc, trained(F.cross_entropy))
+
+
+# --- Soft targets -----------------------------------------------------------------------------
+
+
+def test_soft_targets_mix_the_losses_of_labels():
+    logits, _, counts = case(3)
+    prior, t = counts / counts.sum(), soft_targets()
+    each = torch.stack(
+        [
+            pc_cross_entropy(logits, torch.full((12,), k), prior, reduction="none")
+            for k in range(5)
+        ],
+        dim=1,
+    )
+    found = pc_cross_entropy(logits, t, prior, reduction="none")
+    torch.testing.assert_close(found, (t * each).sum(1), rtol=0, atol=64 * EPS)
+
+
+def test_soft_targets_of_one_class_are_its_label():
+    logits, targets, counts = case(4)
+    one_hot = F.one_hot(targets, 5).double()
+    for loss in (PCSoftmaxLoss(class_counts=counts, label_smoothing=s) for s in (0.0, 0.1)):
+        torch.testing.assert_close(
+            loss(logits, one_hot), loss(logits, targets), rtol=0, atol=64 * EPS
+        )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_soft_targets_without_correction_are_pytorchs(smoothing, reduction):
+    logits, t = case(5)[0], soft_targets()
+    options = {"reduction": reduction, "label_smoothing": smoothing}
+    found = pc_cross_entropy(logits, t, [0.2] * 5, tau=0.0, **options)
+    torch.testing.assert_close(found, F.cross_entropy(logits, t, **options), rtol=1e-13, atol=0)
+
+
+def test_gradients_of_soft_targets_are_the_derivative_also_by_the_targets():
+    logits, _, counts = case(6, n=4, classes=3)
+    scores = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+
+    def loss(f, g):
+        return pc_cross_entropy(f, g.softmax(1), counts / counts.sum(), label_smoothing=0.1)
+
+    assert torch.autograd.gradcheck(loss, (logits.requires_grad_(True), scores))
+
+
+def test_soft_targets_leave_out_a_class_that_cannot_occur():
+    logits, t = case(7)[0], soft_targets(classes=4)
+    prior = [0.1, 0.2, 0.3, 0.4]
+    wider = torch.cat([t, torch.zeros(12, 1, dtype=torch.float64)], dim=1)
+
+    def slope(f, targets, pi):
+        return gradient(lambda f: pc_cross_entropy(f, targets, pi, label_smoothing=0.1), f)
+
+    found = slope(logits, wider, [*prior, 0])
+    assert torch.equal(found[:, 4], torch.zeros(12, dtype=torch.float64))
+    torch.testing.assert_close(found[:, :4], slope(logits[:, :4], t, prior), rtol=0, atol=8 * EPS)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+def test_bad_soft_targets_are_refused_with_what_came_in():
+    logits, half = torch.zeros(2, 2), torch.full((2, 2), 0.5)
+    for t, prior, message in (
+        (half, [1.0, 0.0], r"zero prior: \[1\]"),
+        (half[:1], [0.5, 0.5], r"shape of the logits, \(2, 2\), got shape \(1, 2\)"),
+        (torch.tensor([[0.5, 0.5], [0.5, 0.6]]), [0.5, 0.5], "1 of 2 do not.*row 1, sums to 1.1"),
+        (torch.tensor([[0.5, 0.5], [math.nan, 0.5]]), [0.5, 0.5], "row 1, sums to nan"),
+        (torch.tensor([[0.5, 0.5], [1.5, -0.5]]), [0.5, 0.5], "not be negative, got -0.5"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pc_cross_entropy(logits, t, prior)
+
+
+def test_soft_targets_in_half_precision_may_sum_to_one_roughly():
+    t = soft_targets().to(torch.bfloat16)
+    assert (t.sum(1, dtype=torch.float64) != 1).any()
+    assert torch.isfinite(pc_cross_entropy(torch.zeros(12, 5), t, [0.2] * 5))
+
+
 # --- Hostile input ----------------------------------------------------------------------------
+
 
 LOGITS, TARGETS, PRIOR = torch.zeros(3, 2), torch.tensor([0, 1, 1]), [0.4, 0.6]
 
@@ -408,61 +527,6 @@ def test_finite_logits_whose_sum_overflows_are_no_error():
     logits = torch.tensor([[3e38, 3e38]])
     loss = pc_cross_entropy(logits, torch.tensor([0]), [0.5, 0.5])
     assert loss.item() == pytest.approx(0, abs=2**-22)
-
-
-# --- adjust_logits ----------------------------------------------------------------------------
-
-
-def test_adjusting_recovers_the_bayes_posterior_under_another_prior():
-    joint = DiscreteJoint([[0.30, 0.05, 0.02], [0.08, 0.20, 0.05], [0.10, 0.02, 0.18]])
-    other = torch.tensor([0.1, 0.6, 0.3], dtype=torch.float64)
-    likelihood = joint.table / joint.prior  # p(x|y)
-    posterior = likelihood * other / (likelihood * other).sum(1, keepdim=True)
-    plain, corrected = joint.posterior().log() + 3, likelihood.log() - 2
-
-    from_plain = adjust_logits(plain, train_prior=joint.prior, test_prior=other)
-    from_corrected = adjust_logits(corrected, test_prior=other)
-    torch.testing.assert_close(from_plain.softmax(1), posterior, rtol=1e-13, atol=0)
-    torch.testing.assert_close(from_corrected.softmax(1), posterior, rtol=1e-13, atol=0)
-
-    balanced = likelihood / likelihood.sum(1, keepdim=True)
-    torch.testing.assert_close(
-        adjust_logits(plain, train_prior=joint.prior).softmax(1), balanced, rtol=1e-13, atol=0
-    )
-
-
-def test_adjusting_to_the_prior_in_place_changes_nothing():
-    logits, _, counts = case(30)
-    prior = counts / counts.sum()
-    same = adjust_logits(logits, train_prior=prior, test_prior=prior)
-    torch.testing.assert_close(same, logits, rtol=0, atol=64 * EPS)
-    assert torch.equal(adjust_logits(logits), logits)
-    assert torch.equal(adjust_logits(logits, train_prior=prior, tau=0.0), logits)
-
-
-def test_adjusting_scales_the_correction_with_tau():
-    logits, _, counts = case(31)
-    prior = counts / counts.sum()
-    half = adjust_logits(logits, train_prior=prior, tau=0.5)
-    twice = adjust_logits(half, train_prior=prior, tau=0.5)
-    torch.testing.assert_close(twice, adjust_logits(logits, train_prior=prior), rtol=1e-13, atol=0)
-
-
-def test_adjusting_rules_out_a_class_that_does_not_occur_in_the_test():
-    adjusted = adjust_logits(torch.zeros(1, 3), test_prior=[0.5, 0.5, 0.0])
-    assert adjusted.softmax(1).tolist() == [[0.5, 0.5, 0.0]]
-    neutral = adjust_logits(torch.zeros(1, 3), test_prior=[0.5, 0.5, 0.0], tau=0.0)
-    assert neutral.tolist() == [[0, 0, 0]]
-
-
-@pytest.mark.usefixtures("no_shape_checks")
-def test_adjusting_refuses_what_it_cannot_correct():
-    with pytest.raises(ValueError, match=r"zero for classes \[1\]: nothing to correct from"):
-        adjust_logits(torch.zeros(1, 2), train_prior=[1.0, 0.0])
-    with pytest.raises(ValueError, match="3 entries, but there are 2 classes"):
-        adjust_logits(torch.zeros(1, 2), test_prior=[0.2, 0.3, 0.5])
-    with pytest.raises(TypeError, match=r"floating point, got .*int64"):
-        adjust_logits(torch.zeros(1, 2).long())
 
 
 # --- PCSoftmaxLoss ----------------------------------------------------------------------------
@@ -528,6 +592,13 @@ def test_update_prior_takes_another_number_of_classes():
     )
 
 
+def test_update_prior_keeps_the_device():
+    module = PCSoftmaxLoss([0.4, 0.6]).to("meta")
+    for new in ({"prior": torch.tensor([0.9, 0.1])}, {"class_counts": [1, 2, 1]}):
+        module.update_prior(**new)
+        assert module.log_prior.device.type == "meta"
+
+
 def test_a_deep_copy_has_its_own_prior():
     module = PCSoftmaxLoss([0.4, 0.6])
     other = copy.deepcopy(module)
@@ -551,238 +622,3 @@ def test_module_refuses_what_it_cannot_use():
 def test_representation_says_what_the_loss_is():
     text = repr(PCSoftmaxLoss([0.4, 0.6], tau=0.5, label_smoothing=0.1))
     assert "classes=2, tau=0.5, reduction='mean', label_smoothing=0.1" in text
-
-
-# --- One buffer, one exponential ----------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("layout", ["rows", "columns", "every second", "one row", "one class"])
-def test_loss_and_gradient_are_those_of_adding_the_prior_first_to_rounding(layout, dtype):
-    wide = torch.randn(64, 46, dtype=dtype, generator=torch.Generator().manual_seed(3)) * 4
-    logits = {
-        "rows": wide, "columns": wide.T, "every second": wide[::2, ::2],
-        "one row": wide[:1], "one class": wide[:, :1],
-    }[layout]  # fmt: skip
-    n, classes = logits.shape
-    prior = torch.rand(classes, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
-    prior /= prior.sum()
-    targets = torch.arange(n) % classes
-    ours, plain = (logits.detach().clone(memory_format=torch.preserve_format) for _ in range(2))
-    kept = ours.clone()
-    ours.requires_grad_(), plain.requires_grad_()
-    loss = logit_adjusted_cross_entropy(ours, targets, prior, reduction="none")
-    expected = F.cross_entropy(plain + prior.log().to(dtype), targets, reduction="none")
-    weights = torch.linspace(0.5, 2, n, dtype=dtype)
-    (weights * loss).sum().backward()
-    (weights * expected).sum().backward()
-    # Logits of 16 and log-priors of 8 are rounded by half of 16 eps each before exp, which makes
-    # that a relative error of the softmax; at the label one is subtracted.
-    eps = torch.finfo(dtype).eps
-    torch.testing.assert_close(loss, expected, rtol=0, atol=64 * eps)
-    torch.testing.assert_close(ours.grad, plain.grad, rtol=64 * eps, atol=4 * eps)
-    assert torch.equal(ours, kept)  # the user's logits are not the buffer
-
-
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("scale", [1, 30])
-def test_gradient_is_the_softmax_less_the_label_to_1e12(reduction, scale):
-    logits, targets, counts = case(44, n=20, scale=scale)
-    prior = counts / counts.sum()
-    weights = torch.arange(1.0, 21, dtype=torch.float64)  # what comes from above, row by row
-
-    def total(f):
-        loss = pc_cross_entropy(f, targets, prior, reduction=reduction)
-        return (weights * loss).sum() if reduction == "none" else loss
-
-    ones = torch.ones_like(weights)
-    outer = {"mean": ones / 20, "sum": ones, "none": weights}
-    expected = torch.softmax(logits + prior.log(), 1)
-    # One minus q_y as the sum of the other classes, which loses no digits.
-    own = F.one_hot(targets, 5).bool()
-    expected = expected.masked_fill(own, 0)
-    expected = torch.where(own, -expected.sum(1, keepdim=True), expected)
-    expected = expected * outer[reduction][:, None]
-    # q - 1 is rounded to the spacing of float64 below one.
-    torch.testing.assert_close(gradient(total, logits), expected, rtol=1e-12, atol=20 * 2 * EPS)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("scale", [0.9, 1.1, 2.0])
-def test_a_loss_is_exact_on_both_sides_of_where_its_probability_leaves_the_numbers(dtype, scale):
-    """Below exp(-87) in float32, and exp(-708) in float64, a softmax has no logarithm."""
-    gap = -scale * math.log(torch.finfo(dtype).tiny)
-    logits = torch.tensor([[gap, 0.0, -3.0], [0.0, gap, 1.0], [1.0, 0.0, 0.0]], dtype=dtype)
-    prior = [0.25, 0.5, 0.25]
-    losses = pc_cross_entropy(logits, torch.tensor([1, 1, 1]), prior, reduction="none")
-    rows = [log_ratio(row.double(), torch.tensor(prior).double())[1] for row in logits]
-    expected = torch.tensor([-float(r) for r in rows], dtype=dtype)
-    eps = torch.finfo(dtype).eps
-    torch.testing.assert_close(losses, expected, rtol=2 * eps, atol=4 * eps)
-    slope = gradient(lambda f: pc_cross_entropy(f, torch.tensor([1, 1, 1]), prior), logits)
-    torch.testing.assert_close(slope[0], torch.tensor([1.0, -1, 0], dtype=dtype) / 3)
-
-
-def test_the_backward_pass_can_be_repeated_while_its_graph_is_kept():
-    logits, targets, counts = case(45)
-    leaf = logits.requires_grad_(True)
-    loss = pc_cross_entropy(leaf, targets, counts / counts.sum())
-    first, second = (torch.autograd.grad(loss, leaf, retain_graph=True)[0] for _ in range(2))
-    assert torch.equal(first, second)
-
-
-def test_gradients_of_single_samples_by_vmap_are_those_of_one_at_a_time():
-    generator = torch.Generator().manual_seed(5)
-    logits = torch.randn(6, 4, dtype=torch.float64, generator=generator)
-    targets, prior = torch.tensor([0, 1, 2, 3, 0, 1]), torch.tensor([0.1, 0.2, 0.3, 0.4]).double()
-
-    def loss(row, target):
-        return _label_losses(row[None], prior.log(), target[None])[0]
-
-    found = torch.func.vmap(torch.func.grad(loss))(logits, targets)
-    expected = torch.softmax(logits + prior.log(), 1) - F.one_hot(targets, 4)
-    torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-15)
-    # Through a batch of losses, and over priors with the logits shared.
-    total = torch.func.grad(lambda f: torch.func.vmap(loss)(f, targets).sum())(logits)
-    torch.testing.assert_close(total, expected, rtol=1e-13, atol=1e-15)
-    priors = torch.stack([prior, prior.flip(0)]).log()
-    over = torch.func.vmap(lambda b: _label_losses(logits, b, targets))(priors)
-    each = torch.stack([_label_losses(logits, b, targets) for b in priors])
-    torch.testing.assert_close(over, each, rtol=1e-13, atol=1e-15)
-
-
-def test_jacobian_and_hessian_of_the_losses_are_the_closed_forms():
-    logits, targets, counts = case(46, n=3, classes=4)
-    prior = counts / counts.sum()
-
-    def losses(f):
-        return pc_cross_entropy(f, targets, prior, reduction="none")
-
-    q = torch.softmax(logits + prior.log(), 1)
-    jacobian = torch.diag_embed((q - F.one_hot(targets, 4)).T).permute(1, 2, 0)
-    found = torch.func.jacrev(losses)(logits)
-    torch.testing.assert_close(found, jacobian, rtol=0, atol=16 * EPS)
-    # The second derivative of a row, diag(q) - q q^T, does not know the label.
-    hessian = torch.autograd.functional.hessian(lambda f: losses(f)[1], logits)[1, :, 1]
-    expected = torch.diag(q[1]) - torch.outer(q[1], q[1])
-    torch.testing.assert_close(hessian, expected, rtol=0, atol=16 * EPS)
-
-
-def test_a_prior_that_is_trained_gets_its_gradient():
-    generator = torch.Generator().manual_seed(6)
-    logits = torch.randn(5, 3, dtype=torch.float64, generator=generator)
-    offset = torch.tensor([0.2, -0.3, 0.1], dtype=torch.float64, requires_grad=True)
-    targets = torch.arange(5) % 3
-    assert torch.autograd.gradcheck(lambda b: _label_losses(logits, b, targets), offset)
-
-
-# --- Around the loss: autocast, compile, devices, processes -----------------------------------
-
-
-def test_under_autocast_the_loss_is_computed_in_float32():
-    net = nn.Linear(4, 3)
-    x = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
-    targets = torch.arange(8) % 3
-    loss_function = PCSoftmaxLoss([0.2, 0.3, 0.5])
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = net(x)
-        loss = loss_function(logits, targets)
-    assert logits.dtype == torch.bfloat16
-    assert loss.dtype == torch.float32
-    assert torch.equal(loss.detach(), loss_function(logits.detach().float(), targets))
-    loss.backward()
-    assert net.weight.grad.dtype == torch.float32
-
-
-@pytest.mark.usefixtures("no_shape_checks")
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_loss_compiles_into_one_graph_with_the_same_values_and_gradients(smoothing):
-    logits, targets, counts = case(42)
-    module = PCSoftmaxLoss(class_counts=counts, label_smoothing=smoothing)
-    compiled_like_eager(lambda f: module(f, targets), logits)
-
-
-@pytest.mark.gpu
-def test_loss_is_the_same_on_a_gpu_and_does_not_wait_for_it():
-    logits, targets, counts = case(43)
-    module = PCSoftmaxLoss(class_counts=counts)
-    here = module(logits, targets)
-    module = module.cuda().half()
-    assert module.log_prior.device.type == "cuda"
-    on_device = logits.cuda(), targets.cuda()
-    torch.cuda.set_sync_debug_mode("error")  # a value check would copy to the host
-    try:
-        there = module(*on_device)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    assert there.item() == pytest.approx(here.item(), rel=1e-13)
-
-
-TWO_PROCESSES = """
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
-from softmi import LDAMLoss, LocalizationAccuracy, MaxBoxAccuracy, PCSoftmaxLoss
-
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(4, 3).double()
-        # The second process starts with another prior: buffers are taken from the first.
-        counts = [70, 20, 10] if rank == 0 else [1, 1, 1]
-        self.losses = nn.ModuleList([PCSoftmaxLoss(class_counts=counts), LDAMLoss(counts)])
-    def forward(self, x, y):
-        logits = self.linear(x)
-        return sum(loss(logits, y) for loss in self.losses)
-
-half = slice(4 * rank, 4 * rank + 4)
-net = Net()
-net.linear.load_state_dict(data["linear"])
-wrapped = DistributedDataParallel(net)
-wrapped(data["x"][half], data["y"][half]).backward()
-
-boxes = MaxBoxAccuracy((0.3, 0.5), thresholds=10)
-# Parts of different length: a mean of means would be off.
-part = slice(0, 5) if rank == 0 else slice(5, 8)
-boxes.update(data["maps"][part], data["boxes"][part])
-top1 = LocalizationAccuracy()
-top1.update(data["found"][part], data["predicted"][part], data["y"][part], data["boxes"][part])
-result = {
-    "gradient": net.linear.weight.grad.tolist(),
-    "max_box_accuracy": boxes.compute().tolist(),
-    "top1": top1.compute().item(),
-}
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_give_the_gradient_and_the_metrics_of_one(tmp_path: Path):
-    from softmi import LocalizationAccuracy, MaxBoxAccuracy
-
-    generator = torch.Generator().manual_seed(0)
-    linear = nn.Linear(4, 3).double()
-    corner = torch.randint(0, 12, (8, 2), generator=generator)
-    data = {
-        "linear": linear.state_dict(),
-        "x": torch.randn(8, 4, generator=generator, dtype=torch.float64),
-        "y": torch.arange(8) % 3,
-        "maps": torch.rand(8, 24, 24, generator=generator),
-        "boxes": torch.cat([corner, corner + 12], dim=1),
-        "found": torch.cat([corner, corner + 13], dim=1),
-        "predicted": torch.tensor([0, 1, 2, 0, 1, 0, 0, 0]),
-    }
-    found = two_processes(TWO_PROCESSES, data, tmp_path)
-
-    for loss in (PCSoftmaxLoss(class_counts=[70, 20, 10]), LDAMLoss([70, 20, 10])):
-        loss(linear(data["x"]), data["y"]).backward()
-    boxes = MaxBoxAccuracy((0.3, 0.5), thresholds=10)
-    boxes.update(data["maps"], data["boxes"])
-    top1 = LocalizationAccuracy()
-    top1.update(data["found"], data["predicted"], data["y"], data["boxes"])
-    assert 0 < top1.compute().item() < 1
-    for result in found:
-        shared = torch.tensor(result["gradient"], dtype=torch.float64)
-        # Logits times a scale of 30 round accordingly.
-        torch.testing.assert_close(shared, linear.weight.grad, rtol=0, atol=30 * 16 * EPS)
-        assert result["max_box_accuracy"] == boxes.compute().tolist()
-        assert result["top1"] == top1.compute().item()

@@ -1,0 +1,236 @@
+"""What the networks of chapter 06 are asked: accuracies by rule, differences, certainty, curves.
+
+All of it goes over the losses that it is given, and not over those that there are: a result holds
+what was trained.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from softmi.evidence.statistics import gather, paired_difference, summarise
+from softmi.experiments.decisions import accuracies, certainty, commonest_class, recalls, shares
+from softmi.experiments.loss_table import LOSSES, carried_prior
+from softmi.information import entropy, mutual_information
+from softmi.losses import adjust_logits
+
+POSTHOC = "post-hoc"
+PRIOR_POWERS = np.linspace(-1, 1, 17)
+TAUS = np.linspace(0, 2.5, 11)
+TAU_OF = {"softmax": 0.0, "PC-softmax": 1.0}  # strength of the correction inside two losses
+
+Logits = Float[Tensor, "samples classes"]
+Labels = Int[Tensor, " samples"]
+Counts = Int[Tensor, " classes"]
+
+
+def methods(losses: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Methods that a reader would choose from: the loss that trains, and the rule that decides.
+
+    Args:
+        losses: Names of those that were trained; those of a curve ("tau=2") are left out.
+
+    """
+    found = {name: (name, "as_trained") for name in LOSSES if name in set(losses)}
+    return found | ({POSTHOC: ("softmax", "equal")} if "softmax" in found else {})
+
+
+def short_name(method: str) -> str:
+    """Name of a method in the keys of results."""
+    return "posthoc" if method == POSTHOC else LOSSES[method].short
+
+
+def moved(
+    logits: Logits, loss: str, counts: Counts, wanted: Float[Tensor, " classes"] | None = None
+) -> Logits:
+    """Logits of a network trained with `loss`, for a test of the wanted prior (None: equal)."""
+    return adjust_logits(logits, train_prior=carried_prior(loss, counts), test_prior=wanted)
+
+
+def by_rule(logits: Logits, loss: str, labels: Labels, counts: Counts) -> dict[str, Any]:
+    """Accuracy and certainty of one network by each rule, and its information in nats.
+
+    The rules: as trained, for equally likely classes, for the training prior, and for the class
+    shares of the test. The last is no tuning, but it is knowledge that one may not have.
+    """
+    there = moved(logits, loss, counts, shares(labels, len(counts)))
+    decided = {
+        "as_trained": logits,
+        "equal": moved(logits, loss, counts),
+        "training": moved(logits, loss, counts, counts / counts.sum()),
+        "test": there,
+    }
+    found = {r: accuracies(g, labels, counts) | certainty(g, labels) for r, g in decided.items()}
+    return found | {"information": mutual_information(there, labels).value}
+
+
+def seeds_against_methods(accuracy: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Standard deviation over seeds of the methods that correct, and over their means."""
+    correcting = [
+        way for m, way in methods(accuracy).items() if m == POSTHOC or LOSSES[m].corrects
+    ]
+    found: dict[str, dict[str, float]] = {}
+    if len(correcting) < 2:
+        return found  # one method has no spread
+    for measure in ("micro", "class_mean"):
+        table = np.array([accuracy[n][r][measure]["values"] for n, r in correcting])
+        over_seeds = float(np.sqrt(table.var(1, ddof=1).mean()))
+        over_methods = float(table.mean(1).std(ddof=1))
+        found[measure] = {"over_seeds": over_seeds, "over_methods": over_methods,
+                          "ratio": over_seeds / max(over_methods, 1e-9)}  # fmt: skip
+    return found
+
+
+def differences(accuracy: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every pair of methods, paired by seed, and networks with their logits moved."""
+    ways = {short_name(m): way for m, way in methods(accuracy).items()} | {
+        "pc_prior_back": ("PC-softmax", "training"),
+        "softmax_moved": ("softmax", "test"),
+        "pc_moved": ("PC-softmax", "test"),
+    }
+    ways = {name: (loss, rule) for name, (loss, rule) in ways.items() if loss in accuracy}
+    measures = next(iter(accuracy.values()))["as_trained"]
+    return {
+        f"{a}_minus_{b}": {
+            m: paired_difference(*(accuracy[n][r][m]["values"] for n, r in (ways[a], ways[b])))
+            for m in measures
+        }
+        for a, b in itertools.permutations(ways, 2)
+    }
+
+
+def reliability(logits: Sequence[Logits], labels: Labels) -> dict[str, list[float]]:
+    """Ten bins of the probability of the answer, over all seeds.
+
+    Returns:
+        In each bin, `sure`: the mean probability; `right`: the share of right answers; `share`:
+        of all answers.
+
+    """
+    sure, answers = torch.cat([g.softmax(1) for g in logits]).max(1)
+    right = (answers == labels.repeat(len(logits))).double()
+    bins = (10 * sure).long().clamp(max=9)
+    number = torch.bincount(bins, minlength=10)
+
+    def mean(values: Tensor) -> list[float]:
+        total = torch.zeros(10).double().index_add(0, bins, values.double())
+        return (total / number.clamp(min=1)).tolist()
+
+    return {"sure": mean(sure), "right": mean(right), "share": (number / number.sum()).tolist()}
+
+
+def prior_curves(
+    logits: Mapping[str, Sequence[Logits]], labels: Labels, counts: Counts
+) -> dict[str, Any]:
+    r"""Micro accuracy on tests of the shares :math:`q_k \propto \pi_k^t`, a mean over seeds.
+
+    For softmax and PC-softmax, as trained and with the logits moved to each q.
+    """
+    prior = counts / counts.sum()
+    tests = [prior**t / (prior**t).sum() for t in PRIOR_POWERS]
+    found: dict[str, Any] = {"power": PRIOR_POWERS}
+    for loss in (name for name in TAU_OF if name in logits):
+
+        def fixed(g: Logits) -> list[Tensor]:
+            within = recalls(g, labels)
+            return [q @ within for q in tests]
+
+        def corrected(g: Logits, loss: str = loss) -> list[Tensor]:
+            return [q @ recalls(moved(g, loss, counts, q), labels) for q in tests]
+
+        found[loss] = {
+            "as_trained": _mean_over_seeds(logits[loss], fixed),
+            "moved": _mean_over_seeds(logits[loss], corrected),
+        }
+    return found
+
+
+def tau_curves(
+    logits: Mapping[str, Sequence[Logits]], labels: Labels, counts: Counts
+) -> dict[str, Any]:
+    r"""Accuracy against the strength :math:`\tau` of the correction.
+
+    For softmax and PC-softmax as a curve of :math:`f - (\tau - \tau_0) \log \pi`, with
+    :math:`\tau_0` the strength in the loss, and under `trained` for each network that was trained
+    with its own.
+    """
+    prior = counts / counts.sum()
+    weights = {"class_mean": torch.ones_like(prior) / len(prior), "at_training_prior": prior}
+    found: dict[str, Any] = {"tau": TAUS, "trained": {}}
+    for loss in (name for name in TAU_OF if name in logits):
+        found[loss] = {}
+        for measure, weight in weights.items():
+
+            def points(
+                g: Logits, inside: float = TAU_OF[loss], weight: Tensor = weight
+            ) -> list[Tensor]:
+                steps = (g - (tau - inside) * prior.log() for tau in TAUS)
+                return [weight @ recalls(step, labels) for step in steps]
+
+            found[loss][measure] = _mean_over_seeds(logits[loss], points)
+    for loss, networks in logits.items():
+        tau = float(loss.removeprefix("tau=")) if loss.startswith("tau=") else TAU_OF.get(loss)
+        if tau is not None:
+            each = [accuracies(g, labels, counts) for g in networks]
+            key = f"{tau:g}".replace(".", "_")  # a dot would divide the path of a result
+            found["trained"][key] = {m: summarise([a[m] for a in each]) for m in weights}
+    return found
+
+
+def _mean_over_seeds(
+    networks: Sequence[Logits], points: Callable[[Logits], list[Tensor]]
+) -> np.ndarray:
+    return np.mean([[float(p) for p in points(g)] for g in networks], axis=0)
+
+
+def evaluate(
+    counts: Counts,
+    labels: Mapping[str, Labels],
+    logits: Mapping[str, Sequence[Mapping[str, Logits]]],
+) -> dict[str, Any]:
+    """All numbers of one data set, test by test.
+
+    Args:
+        counts: Training samples of each class.
+        labels: Of each test.
+        logits: By loss, a network a seed, then by test.
+
+    """
+    pictures = {"train": int(counts.sum())} | {test: len(y) for test, y in labels.items()}
+    values: dict[str, Any] = {"counts": counts, "pictures": pictures}
+    for test, answers in labels.items():
+        there = shares(answers, len(counts))
+        asked = {loss: [g[test] for g in networks] for loss, networks in logits.items()}
+        seeds = range(len(next(iter(asked.values()))))
+        accuracy = gather([
+            {loss: by_rule(g[i], loss, answers, counts) for loss, g in asked.items()}
+            for i in seeds
+        ])  # fmt: skip
+        values[test] = {
+            "accuracy": accuracy,
+            "differences": differences(accuracy),
+            "spread": seeds_against_methods(accuracy),
+            "commonest_class": commonest_class(answers, counts),
+            "uniform_guess": dict.fromkeys(
+                ("micro", "class_mean", "at_training_prior"), 1 / len(counts)
+            ),
+            "label_entropy": float(entropy(there)),
+            "reliability": {
+                loss: {
+                    "as_trained": reliability(g, answers),
+                    "moved": reliability([moved(f, loss, counts, there) for f in g], answers),
+                }
+                for loss, g in asked.items()
+                if loss in LOSSES
+            },
+            "curves": {
+                "prior": prior_curves(asked, answers, counts),
+                "tau": tau_curves(asked, answers, counts),
+            },
+        }
+    return values

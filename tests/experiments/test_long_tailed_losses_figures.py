@@ -1,0 +1,127 @@
+"""Tables and figures of chapter 06 show what a result holds, and name what it does not hold."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from softmi.evidence.figures import colour, use_style
+from softmi.evidence.results import load_result, save_result
+from softmi.experiments import long_tailed_losses_figures as show
+from softmi.experiments.loss_table import LOSSES, LossRow
+
+
+@pytest.fixture(scope="module")
+def archive():
+    return show.archived()
+
+
+@pytest.fixture
+def cifar(archive):
+    return archive["cifar10lt"]["values"]["official"]
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    with matplotlib.rc_context():
+        use_style()
+        yield
+    plt.close("all")
+
+
+def rows(table: str) -> list[list[str]]:
+    lines = [line for line in table.split("\n") if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def drawn(found) -> int:
+    """Draw all figures and count their panels."""
+    show.draw_methods(found, "a title")
+    show.draw_tau(found, "a title")
+    show.draw_priors(found, "a title")
+    show.draw_reliability(found, "a title")
+    return sum(len(plt.figure(n).axes) for n in plt.get_fignums())
+
+
+def test_a_loss_of_the_table_that_no_result_holds_is_not_run(monkeypatch, cifar):
+    """So that one who adds a loss finds the chapter whole."""
+    new = LossRow("squared", "squared", lambda *_: torch.nn.functional.mse_loss,
+                  lambda counts: None, hue="indigo", marker="*")  # fmt: skip
+    monkeypatch.setitem(LOSSES, "squared", new)
+    found = {row[0]: row[1:] for row in rows(show.accuracy_table(cifar))}
+    assert set(found["squared"]) == {"not run"}
+    assert found["PC-softmax"][1] == "50.5 ± 0.5"
+    assert "squared" not in show.difference_table(cifar)
+    assert "squared" not in show.certainty_table(cifar)
+    assert drawn(cifar) == 7
+    assert show.ink("squared") == show.hue("indigo")
+
+
+def test_a_result_of_fewer_losses_is_shown_as_it_is(cifar):
+    fewer = {
+        **cifar,
+        "accuracy": {k: v for k, v in cifar["accuracy"].items() if k in ("softmax", "focal")},
+        "differences": {k: v for k, v in cifar["differences"].items() if "pc" not in k},
+        "reliability": {k: v for k, v in cifar["reliability"].items() if k == "focal"},
+    }
+    found = {row[0]: row[1] for row in rows(show.accuracy_table(fewer))}
+    assert found["PC-softmax"] == found["LDAM-DRW"] == "not run"
+    assert "PC-softmax, prior put back" not in found
+    shown = [row[0] for row in rows(show.difference_table(fewer))[2:]]
+    assert shown == ["focal − softmax", "post-hoc − softmax"]
+    assert drawn(fewer) == 7
+
+
+def test_differences_that_are_shown_are_those_of_the_claims(cifar):
+    shown = show.contrasts(cifar)
+    assert list(shown)[:3] == [
+        "weighted_minus_softmax", "focal_minus_softmax", "ldam_minus_softmax"
+    ]  # fmt: skip
+    assert {"pc_minus_softmax", "pc_minus_posthoc", "pc_minus_weighted", "pc_minus_ldam",
+            "posthoc_minus_softmax", "pc_prior_back_minus_softmax"} <= set(shown)  # fmt: skip
+
+
+def test_each_test_has_its_table(archive):
+    text = show.each_test(show.difference_table, archive)
+    assert text.count("to train") == 5  # CIFAR has one test, MNIST and the birds two each
+    one = show.each_test(show.difference_table, {"mnist": archive["mnist"]}, ["official"])
+    assert one.count("to train") == 1
+    assert show.each_test(show.accuracy_table, {}) == "Nothing is archived yet."
+
+
+def test_every_recipe_and_every_spread_is_listed(archive):
+    assert len(rows(show.recipes_table())) == 2 + len(show.RECIPES)
+    assert len(rows(show.spread_table(archive))) == 2 + 2 * 5
+    assert show.spread_table({}) == "Nothing is archived yet."
+
+
+def test_colours_are_those_of_the_rows_and_of_the_book():
+    assert show.ink("PC-softmax") == colour("PC-softmax")
+    assert show.ink("post-hoc") == colour("post-hoc")
+    assert show.ink("focal") == show.hue("grey")
+    inks = [show.ink(name) for name in (*LOSSES, "post-hoc")]
+    assert len(set(inks)) == len(inks)
+    assert show.marker("LDAM-DRW") == LOSSES["LDAM-DRW"].marker
+    assert show.marker("post-hoc") not in {row.marker for row in LOSSES.values()}
+
+
+def test_what_was_not_run_by_the_published_recipe_is_said(tmp_path, monkeypatch, cifar):
+    claims, loaded = show.load_claims(), load_result("06_long_tailed_losses_cub50")
+    monkeypatch.setenv("SOFTMI_ROOT", str(tmp_path))
+    monkeypatch.setattr(show, "load_claims", lambda: claims)
+    assert "not run yet" in show.published_tables()
+    assert [row[3] for row in rows(show.papers_table())[2:]] == ["not run"] * 5
+    values = {"official": {"accuracy": cifar["accuracy"], "differences": cifar["differences"]},
+              "units": {"softmax-0": {}, "PC-softmax-0": {}}}  # fmt: skip
+    save_result(show.PUBLISHED, values, protocol={}, profile="full", seeds=[0], seconds=1.0)
+    save_result("06_long_tailed_losses_cub50", loaded["values"], protocol={}, profile="full",
+                seeds=[0], seconds=1.0)  # fmt: skip
+    text = show.published_tables()
+    assert text.startswith("2 networks, seeds 0.")
+    assert "PC-softmax − post-hoc" in text
+    found = rows(show.papers_table())[2:]
+    assert [row[3] for row in found[:3]] == ["36.3 ± 0.9", "48.1 ± 1.1", "50.5 ± 0.5"]
+    assert found[3][3] == "70.2 ± 0.5"

@@ -1,0 +1,117 @@
+"""One table of losses: each row is what its name says, and nothing of it is typed elsewhere."""
+
+import inspect
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from long_tail import COUNTS, data, tiny
+from torch import nn
+
+from softmi import LDAMLoss, PCSoftmaxLoss
+from softmi.evidence.figures import HUES, METHOD_COLOURS
+from softmi.evidence.units import code_digest
+from softmi.experiments import loss_table
+from softmi.experiments.loss_table import LOSSES, carried_prior, loss_of, loss_row
+
+FOLDER = Path(loss_table.__file__).parent
+
+
+def test_losses_are_what_their_names_say():
+    logits, y = torch.randn(75, 3), data()[1]
+    plain = nn.functional.cross_entropy(logits, y)
+    assert torch.equal(loss_of("softmax", COUNTS, tiny())(logits, y), plain)
+    balanced = nn.functional.cross_entropy(logits + COUNTS.log(), y)
+    own = nn.functional.cross_entropy(COUNTS.log().expand(75, 3), y)  # no network in it
+    pc = loss_of("PC-softmax", COUNTS, tiny())
+    assert isinstance(pc, PCSoftmaxLoss)
+    assert pc(logits, y).item() == pytest.approx((balanced - own).item(), abs=1e-5)
+    assert loss_of("tau=0", COUNTS, tiny())(logits, y).item() == pytest.approx(plain.item())
+    assert loss_of("tau=1", COUNTS, tiny())(logits, y).item() == pytest.approx(
+        pc(logits, y).item()
+    )
+    ldam = loss_of("LDAM-DRW", COUNTS, tiny(epochs=10))
+    assert isinstance(ldam, LDAMLoss)
+    assert (ldam.reweight_from, ldam.scale) == (8, 30.0)
+    assert LOSSES["LDAM-DRW"].scale == ldam.scale  # cosines come out as the logits that it took
+    with pytest.raises(ValueError, match="no loss 'hinge'; there are softmax"):
+        loss_of("hinge", COUNTS, tiny())
+
+
+@pytest.mark.parametrize("loss", ["softmax", "class-weighted", "PC-softmax", "tau=0.5", "tau=2"])
+def test_logits_carry_the_prior_that_theory_says(loss):
+    """Inputs that say nothing leave in the logits what they carry, and that alone."""
+    logits = torch.zeros(3, requires_grad=True)
+    optimiser = torch.optim.LBFGS([logits], max_iter=100, line_search_fn="strong_wolfe")
+    function, y = loss_of(loss, COUNTS, tiny()), data()[1]
+
+    def closure():
+        optimiser.zero_grad()
+        value = function(logits.expand(75, 3), y)
+        value.backward()
+        return value
+
+    for _ in range(3):
+        optimiser.step(closure)
+    carried = carried_prior(loss, COUNTS)
+    expected = torch.full((3,), 1 / 3) if carried is None else carried.float()
+    torch.testing.assert_close(logits.detach().softmax(0), expected, rtol=0, atol=2e-3)
+
+
+def test_carried_priors_are_distributions():
+    for loss in (*LOSSES, "tau=0.5", "tau=2"):
+        carried = carried_prior(loss, COUNTS)
+        assert carried is None or float(carried.sum()) == pytest.approx(1)
+    torch.testing.assert_close(carried_prior("focal", COUNTS), carried_prior("softmax", COUNTS))
+
+
+def test_numbers_of_the_losses_are_those_of_their_papers():
+    found = (loss_table.GAMMA, loss_table.BETA, loss_table.MARGIN, loss_table.SCALE)
+    assert found == (2, 0.9999, 0.5, 30)
+
+
+@pytest.mark.parametrize("field", ["name", "short", "marker"])
+def test_rows_can_be_told_apart(field):
+    values = [getattr(row, field) for row in LOSSES.values()]
+    assert len(set(values)) == len(values), f"two losses have one {field}: {values}"
+    assert all(name == row.name for name, row in LOSSES.items())
+
+
+def test_each_loss_has_a_colour_and_only_one():
+    for name, row in LOSSES.items():
+        known = row.hue in HUES if row.hue else name in METHOD_COLOURS
+        assert known, f"{name}: hue is {row.hue!r}; give one of {', '.join(HUES)}"
+        assert not row.hue or name not in METHOD_COLOURS, f"{name} has two colours"
+    inks = [HUES[row.hue] if row.hue else METHOD_COLOURS[row.name] for row in LOSSES.values()]
+    assert len({*inks, METHOD_COLOURS["post-hoc"]}) == len(LOSSES) + 1
+
+
+def test_the_name_of_a_loss_decides_nothing_in_code():
+    """What a loss needs is in its row: nobody asks for it by name."""
+    names = {name for name, row in LOSSES.items() if row.hue}  # those of this chapter alone
+    for module in FOLDER.glob("long_tailed_*.py"):
+        text = module.read_text(encoding="utf-8")
+        typed = [name for name in names if f'"{name}"' in text]
+        assert not typed, f"{module.name} names {typed}: put what it needs into the loss's row"
+
+
+@pytest.mark.parametrize("name", [*LOSSES, "tau=2"])
+def test_a_digest_can_be_taken_of_each_maker(name):
+    """So that kept networks are trained again when their loss changes."""
+    assert inspect.isfunction(loss_row(name).make), "give the maker a name: def, not a call"
+    code_digest(loss_row(name).make)
+
+
+def test_makers_have_digests_of_their_own():
+    makers = [loss_row(name).make for name in (*LOSSES, "tau=0.5", "tau=2")]
+    digests = [code_digest(make) for make in makers]
+    assert all(a != b for a, b in itertools.combinations(digests, 2))
+
+
+def test_a_weight_acts_like_frequency():
+    """Inverse frequencies would leave nothing in the logits; beta = 0.9999 leaves little."""
+    odds = carried_prior("class-weighted", torch.tensor([5000, 50]))
+    assert 1 < float(odds[0] / odds[1]) < 1.3
+    assert np.isclose(float(odds[0] / odds[1]), 100 / 79, rtol=0.01)

@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-import pooch
-
 MEMBER = 2**28  # bytes: no single file of a picture data set comes near this
 UNPACKED = 2**34  # bytes that an archive may hold in all
 
@@ -26,7 +24,12 @@ def data_root() -> Path:
 
 def sha256(path: Path) -> str:
     """Checksum of a file, for provenance."""
-    return pooch.file_hash(path, "sha256")
+    return _checksum(path, "sha256")
+
+
+def _checksum(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def find(names: Sequence[str], missing: str) -> Path:
@@ -47,6 +50,8 @@ def published(path: Path, md5: str, data: str, urls: Iterable[str] = ()) -> Path
     """
     errors = []
     for url in () if path.exists() else urls:
+        import pooch  # only now: in a notebook its import asks for ipywidgets, on stderr
+
         try:
             pooch.retrieve(url, f"md5:{md5}", path.name, path.parent, progressbar=True)
             break
@@ -56,7 +61,7 @@ def published(path: Path, md5: str, data: str, urls: Iterable[str] = ()) -> Path
         if errors:
             raise FileNotFoundError(f"could not download {path.name}: {'; '.join(errors)}")
         raise FileNotFoundError(f"{path} is missing; put {data}'s {path.name} (md5 {md5}) there")
-    if (found := pooch.file_hash(path, "md5")) != md5:
+    if (found := _checksum(path, "md5")) != md5:
         raise ValueError(f"{path} has md5 {found}, but {data}'s {path.name} has {md5}")
     return path
 

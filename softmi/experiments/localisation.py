@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torchmetrics.functional.classification import multiclass_accuracy
 from torchvision.transforms.functional import center_crop
 
 from softmi.datasets.splits import first_per_class
@@ -337,7 +338,7 @@ def describe_head(task: Task, weights: Float[Tensor, "classes channels"]) -> dic
     flat = {n: m.flatten(1) - m.flatten(1).mean(1, keepdim=True) for n, m in maps.items()}
     cosine = cosine_to_centred(weights)
     return {
-        "accuracy": float((logits.argmax(1) == targets).double().mean()),
+        "accuracy": float(multiclass_accuracy(logits, targets, len(weights), average="micro")),
         "information": mutual_information(logits, targets, uniform).value,
         "cosine": float(cosine.mean()),
         "smallest_cosine": float(cosine.min()),

@@ -211,3 +211,39 @@ def test_is_a_page_of_the_book(pair):
 def test_has_a_claim(pair):
     slugs = {claim.get("notebook") for claim in read_claims()}
     require(pair.slug in slugs, f"{pair.slug}: no entry of claims/*.yml names it as its notebook")
+
+
+# --- The size of a chapter --------------------------------------------------------------------
+
+LONGEST, LONGEST_FUNCTION = 450, 10
+
+
+@each_pair
+def test_chapter_is_short_and_leaves_machinery_to_its_experiment(pair):
+    lines = len(pair.source.read_text(encoding="utf-8").splitlines())
+    require(
+        lines <= LONGEST,
+        f"{pair.slug}: {lines} lines, {LONGEST} at most; move code to softmi/experiments",
+    )
+    for name, size in functions(pair).items():
+        require(
+            size <= LONGEST_FUNCTION,
+            f"{pair.slug}: {name} has {size} lines; move it to softmi/experiments, with a test",
+        )
+
+
+def test_nothing_is_defined_in_two_chapters():
+    homes: dict[str, list[str]] = {}
+    for pair in PAIRS:
+        for name in functions(pair):
+            homes.setdefault(name, []).append(pair.slug)
+    twice = {name: slugs for name, slugs in homes.items() if len(slugs) > 1}
+    require(not twice, f"defined in two chapters: {twice}; give it one home in softmi")
+
+
+def functions(pair: Pair) -> dict[str, int]:
+    """Functions and classes that a chapter defines, and their lengths."""
+    code = "\n".join(cell.source for cell in code_cells(pair.read_source()))
+    defined = (ast.FunctionDef, ast.ClassDef)
+    nodes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, defined)]
+    return {node.name: node.end_lineno - node.lineno + 1 for node in nodes}

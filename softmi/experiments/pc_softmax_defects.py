@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from softmi.estimators import SoftmaxMutualInformation
 from softmi.evidence.statistics import paired_difference, summarise
+from softmi.experiments.mi_on_synthetic_data_released import NeverCleared
 from softmi.information import entropy, mutual_information
 from softmi.losses import pc_log_softmax, pc_softmax
 from softmi.synthetic import GaussianClasses, long_tailed_prior
@@ -49,13 +50,6 @@ DIFFERENCES = (
     ("repaired_minus_pool", "none", "pool"),  # what the paper states, of our pool
 )
 CLASSES = 10
-
-
-class NeverCleared(torch.optim.Adam):
-    """Adam whose gradients pile up, batch after batch: switch (a)."""
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Leave them."""
 
 
 def network(widths: Sequence[int], seed: int, *, registered: bool) -> nn.Sequential:

@@ -31,7 +31,7 @@ def test_boxes_stale_the_chapters_on_localisation_and_no_other():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("slug", [SLUGS[2], SLUGS[-1]])
+@pytest.mark.parametrize("slug", [pytest.param(SLUGS[2], marks=pytest.mark.minutes), SLUGS[-1]])
 def test_every_module_that_an_import_loads_is_covered(slug):
     """The imports of the chapter, run: nothing of softmi is loaded that the stamp does not see.
 

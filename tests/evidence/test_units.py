@@ -105,7 +105,7 @@ def test_the_digest_follows_the_training_loop_into_the_losses(monkeypatch):
         return 0
 
     monkeypatch.setattr(focal, "__module__", "softmi.losses.reweighting")
-    monkeypatch.setattr(reweighting, "_focal", focal)
+    monkeypatch.setattr(reweighting, "focal_loss", focal)
     assert code_digest(unit) != before
 
 

@@ -1,4 +1,4 @@
-r"""The classifiers behind :class:`softmi.estimators.SoftmaxMutualInformation`, and their pool.
+r"""The classifiers behind :class:`softmi.SoftmaxMutualInformation`, and their pool.
 
 From rigid to flexible: linear discriminant analysis with shrinkage, logistic regression, kernel
 logistic regression, and an ensemble of small networks. Each gives pointwise mutual informations,

@@ -64,7 +64,7 @@ def extrapolate(
         S = \frac{1}{n} \sum_i \frac{q(y_i|x_i)}{\hat\pi_{y_i}}
 
     with :math:`(S-M)/(2n)` in place of the last term under a known prior of M labels;
-    :class:`softmi.estimators.SoftmaxMutualInformation` derives it.
+    :class:`softmi.SoftmaxMutualInformation` derives it.
 
     Args:
         log_q: :math:`\log q(y_i|x_i)` of held-out samples by classifiers trained on m others.

@@ -91,7 +91,7 @@ def logistic_regression_mutual_information(
     absent from a training part. Such a part of :math:`n'` samples that lacks a classes gives each
     of them the probability :math:`1/(n' + a)` and the rest to the model: the sample costs a finite
     :math:`\log(n' + a)` nats. The certified bound of the result counts the labels in y alone,
-    and does not know of folds: use that of :class:`softmi.estimators.SoftmaxMutualInformation`.
+    and does not know of folds: use that of :class:`softmi.SoftmaxMutualInformation`.
 
     Args:
         X: Inputs, shape (samples, features); standardised by each training part's statistics.

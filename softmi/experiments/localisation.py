@@ -325,7 +325,7 @@ def describe_head(task: Task, weights: Float[Tensor, "classes channels"]) -> dic
 
     Returns:
         `accuracy`; `information`, H(Y) - CE for equally many images of each class, in nats;
-        `cosine` and `smallest_cosine` of :func:`cosine_to_centred`; `correlation` of the cells of
+        `cosine` and `smallest_cosine` of `cosine_to_centred`; `correlation` of the cells of
         each map with those of CAM, mean over images; `nats` of each map: `total` and `inside` of
         the true box; `box`, its share of the picture.
 

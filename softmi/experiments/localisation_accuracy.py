@@ -37,7 +37,7 @@ def evaluate(
     Args:
         task: Maps, boxes, and the division of the images.
         name: Which maps.
-        geometry: As in :func:`place`.
+        geometry: As in `place`.
         thresholds: T score thresholds 0, 1/T, ..., as in :class:`softmi.MaxBoxAccuracy`.
         v2: Add MaxBoxAccV2 (Choe et al. 2020): `v2` at the thresholds of the held-out images,
             `max_box_acc_v2` at those that are best for the test.
@@ -109,8 +109,8 @@ def blind_boxes(
         recognised: Whether the classifier is right about each test image, for Top-1.
 
     Returns:
-        By "full", "centred_75", "centred_50" and "centred_best": `side`, as a share of the
-        picture's; `gt_known`, `top1`, `v2`; `hits`, right or not for each test image.
+        A mapping by "full", "centred_75", "centred_50" and "centred_best" of `side`, as a share
+        of the picture's; `gt_known`, `top1`, `v2`; `hits`, right or not for each test image.
 
     """
     picture = (size, size)

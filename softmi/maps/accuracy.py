@@ -166,7 +166,7 @@ class BoxAccuracy(BoxCounts):
         """Return for each image whether it is right at each IoU, at the chosen thresholds.
 
         Counts nothing: it is for intervals and for differences image by image. The mean over all
-        images that were counted is :meth:`compute`. Arguments and errors as in :meth:`update`.
+        images that were counted is `compute`. Arguments and errors as in `update`.
         """
         ious = best_ious(
             score_maps, boxes, self.chosen_thresholds.numpy(),

@@ -57,7 +57,7 @@ def contrast_weights(
     Args, and further errors, as in :func:`class_activation_map`.
 
     Returns:
-        v, shape (batch, channels), in float32 or, for float64 weights, float64: the sum over
+        v, shape (batch, channels), in float32 or, for float64 weights, float64. The sum over
         many classes, and a difference of weights of opposite sign, overflow float16.
 
     Raises:

@@ -25,7 +25,7 @@ def window_sum(
         pad: False keeps only windows inside the map (h - s + 1 cells).
 
     Returns:
-        Shape (batch, h + s - 1, w + s - 1), in float32 or, for float64 maps, float64: sums of
+        Shape (batch, h + s - 1, w + s - 1), in float32 or, for float64 maps, float64. Sums of
         s x s cells overflow half precision, and wrap in bytes.
 
     Raises:

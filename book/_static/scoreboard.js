@@ -60,7 +60,7 @@ document.addEventListener("DOMContentLoaded", () => {
       const section = table.closest("section");
       section.hidden = !section.querySelector("table.scoreboard tbody tr:not([hidden])");
     }
-    count.textContent = `${shown} of ${rows.length} claims`;
+    count.textContent = `${shown} of ${rows.length} rows`;
   }
 
   // A link to a claim shows it and unfolds its evidence.

@@ -749,6 +749,7 @@ def test_one_classifier_of_the_user_is_scikit_learns_cross_validation_calibrated
 # --- Memory -----------------------------------------------------------------------------------
 
 
+@pytest.mark.minutes
 def test_memory_stays_below_four_times_the_data():
     pytest.importorskip("resource")
     # In a process of its own. Few rounds, and few samples for scikit-learn's members, whose share

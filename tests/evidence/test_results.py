@@ -145,7 +145,7 @@ def test_processes_that_save_at_the_same_time_leave_one_whole_result(root):
     code = """
     import json
     from softmi.evidence.results import result_path, save_result
-    for i in range(40):
+    for i in range(15):
         save_result("01_x", {"v": [i] * 2000}, protocol={}, profile="full", seeds=[0], seconds=1.0)
         json.loads(result_path("01_x", "full").read_text())
     """

@@ -1,4 +1,4 @@
-// What the theme and Sphinx leave out for keyboards and screen readers. tests/test_pages.py says if
+// What the theme and Sphinx leave out for keyboards and screen readers. tests/book/test_pages.py says if
 // they still do.
 "use strict";
 

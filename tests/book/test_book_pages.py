@@ -240,7 +240,7 @@ NUMERAL = re.compile(r"(?<![\w.-])-?\d+(?:[.,]\d+)*(?!\w)")  # not the 10 of CIF
 def plain(text: str) -> str:
     """Markdown as it is compared: on one line, roles as shown, without code and set formulas.
 
-    The level of the intervals goes, too: it is that of `softmi.results` everywhere.
+    The level of the intervals goes, too: it is that of `softmi.evidence` everywhere.
     """
     text = re.sub(r"\$\$.*?\$\$", " ", as_shown(text), flags=re.DOTALL)
     text = re.sub(r"\$(-?\d[\d.,]*)\$", r"\1", text)  # a number alone is no formula

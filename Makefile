@@ -42,7 +42,7 @@ book: $(READY) ## run the notebooks that are out of date, then build the book
 	@$(MAKE) --no-print-directory _build/html/index.html
 	@echo "Book: $(CURDIR)/_build/html/index.html"
 
-CODE = $(wildcard softmi/*.py softmi/*/*.py tools/*.py)
+CODE = $(wildcard softmi/*.py softmi/*/*.py softmi/*.pyi softmi/*/*.pyi tools/*.py tools/*/*.py)
 
 book/_generated/.made: $(CODE) CITATION.cff _config.yml book/references.bib \
 		$(wildcard claims/*.yml results/*.json notebooks/*.py)

@@ -4,14 +4,13 @@ import json
 import math
 import os
 import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.stats
 import torch
+from processes import in_processes
 
 from softmi.evidence import results, statistics
 from softmi.evidence.results import load_result, lookup, project_root, result_path, save_result
@@ -141,7 +140,7 @@ def test_a_result_is_replaced_whole_or_not_at_all(root, monkeypatch):
     assert [p.name for p in (root / "results").iterdir()] == ["01_x.json"]
 
 
-def test_processes_that_save_at_the_same_time_leave_one_whole_result(root):
+def test_processes_that_save_at_the_same_time_leave_one_whole_result(root, tmp_path):
     code = """
     import json
     from softmi.evidence.results import result_path, save_result
@@ -149,11 +148,7 @@ def test_processes_that_save_at_the_same_time_leave_one_whole_result(root):
         save_result("01_x", {"v": [i] * 2000}, protocol={}, profile="full", seeds=[0], seconds=1.0)
         json.loads(result_path("01_x", "full").read_text())
     """
-    command = [sys.executable, "-c", textwrap.dedent(code)]
-    both = [subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE) for _ in range(2)]
-    for process in both:
-        assert process.communicate()[1] == b""
-        assert process.returncode == 0
+    in_processes(code, tmp_path)
     assert [p.name for p in (root / "results").iterdir()] == ["01_x.json"]
 
 

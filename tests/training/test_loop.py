@@ -2,13 +2,12 @@
 
 import itertools
 import math
-import subprocess
-import sys
+import signal
 
 import numpy as np
 import pytest
 import torch
-from processes import two_processes
+from processes import in_processes, two_processes
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -22,7 +21,6 @@ from softmi.training import (
     seed_everything,
     warm_up_and_drops,
 )
-from tools.notebooks import ROOT
 
 CROSS_ENTROPY = nn.functional.cross_entropy
 
@@ -437,10 +435,9 @@ def test_a_finished_unit_is_not_computed_again_unless_its_settings_change(tmp_pa
 
 
 KILLED = """
-import os, signal, sys
+import os, signal
 from pathlib import Path
-sys.path.insert(0, "tests")  # as pytest does
-from tests.training.test_loop import adam, cosine, data, network
+from test_loop import adam, cosine, data, network
 from softmi import fit
 from softmi.evidence.units import kept_unit
 
@@ -449,15 +446,14 @@ def die(model, epoch):
         os.kill(os.getpid(), signal.SIGKILL)
     return {"epoch": epoch}
 
-kept_unit(Path(sys.argv[1]), "unit", {}, lambda checkpoint: fit(
+kept_unit(Path(folder), "unit", {}, lambda checkpoint: fit(
     network(), data(), __import__("torch").nn.functional.cross_entropy, epochs=6, batch_size=16,
     optimizer=adam, scheduler=cosine, device="cpu", checkpoint=checkpoint, after_epoch=die))
 """
 
 
 def test_a_unit_whose_process_is_killed_goes_on_to_the_same_weights(tmp_path):
-    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path], cwd=ROOT, check=False)
-    assert done.returncode == -9
+    in_processes(KILLED, tmp_path, 1, dies_with=-signal.SIGKILL)
     assert [path.suffix for path in tmp_path.iterdir()] == [".ckpt"]
     epochs = []
 

@@ -17,10 +17,20 @@ from joblib import Parallel, delayed
 from torch import Tensor
 
 from softmi.datasets import data_root, sha256
+from softmi.evidence.outcomes import Outcomes, save_outcomes
 from softmi.evidence.results import Profile, project_root, save_result
-from softmi.evidence.statistics import gather, paired_difference
+from softmi.evidence.statistics import crossed_interval, gather, paired_difference
 from softmi.evidence.units import code_digest, kept_unit
-from softmi.experiments.decisions import accuracies, certainty, commonest_class, recalls, shares
+from softmi.experiments.decisions import (
+    accuracies,
+    accuracy_intervals,
+    certainty,
+    commonest_class,
+    hits_of,
+    recalls,
+    shares,
+    with_intervals,
+)
 from softmi.experiments.imbalanced_classification_training import (
     SETTINGS,
     Settings,
@@ -33,7 +43,8 @@ from softmi.losses import adjust_logits
 
 NAME = "05_imbalanced_classification"
 NETWORKS, TESTS = ("softmax", "pc_softmax"), ("authors", "official")
-MEASURES = ("micro", "class_mean", "at_training_prior", "cross_entropy", "calibration_error")
+ACCURACIES = ("micro", "class_mean", "at_training_prior")
+MEASURES = (*ACCURACIES, "cross_entropy", "calibration_error")
 METHODS = {  # the three that a reader would choose from: network, and prior that it decides for
     "softmax": ("softmax", "training"),
     "PC-softmax": ("pc_softmax", "equal"),
@@ -47,6 +58,12 @@ CONTRASTS = {
     "softmax_moved_minus_softmax": (("softmax", "test"), METHODS["softmax"]),
     "pc_moved_minus_pc": (("pc_softmax", "test"), METHODS["PC-softmax"]),
 }
+# Rule and loss, as signs of the four methods of two networks and two rules.
+EFFECTS = {
+    name: [(n, r, 1.0 if (n, r)[place] == ours else -1.0)
+           for n in ("softmax", "pc_softmax") for r in ("training", "equal")]
+    for name, (place, ours) in {"rule": (1, "equal"), "loss": (0, "pc_softmax")}.items()
+}  # fmt: skip
 EVEN_SHARES = np.linspace(0.02, 0.98, 25)  # of even digits, in the tests of the curve
 
 
@@ -123,33 +140,107 @@ def too_sure(
     }
 
 
+def rules(run: Run, test: str) -> dict[str, Float[Tensor, " classes"] | None]:
+    """Class shares that each rule decides for, on a test."""
+    return {
+        "training": run.prior, "equal": None, "test": shares(run.labels[test], len(run.counts))
+    }  # fmt: skip
+
+
 def by_rule(run: Run, network: str, test: str) -> dict[str, dict[str, float]]:
     """Accuracy and certainty of one network on one test, decided for three priors."""
     labels, found = run.labels[test], {}
-    rules = {"training": run.prior, "equal": None, "test": shares(labels, len(run.counts))}
-    for rule, wanted in rules.items():
+    for rule, wanted in rules(run, test).items():
         logits = run.decided(network, test, wanted)
         numbers = accuracies(logits, labels, run.counts) | certainty(logits, labels)
         found[rule] = {m: numbers[m] for m in MEASURES} | too_sure(logits, labels, run.prior)
     return found
 
 
-def differences(accuracy: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Paired differences between methods, and what rule and loss each contribute."""
-    found: dict[str, dict[str, Any]] = {
-        name: {} for name in (*CONTRASTS, "rule", "loss", "rule_over_loss")
-    }
-    for m in MEASURES:
-        v = {(n, r): np.array(accuracy[n][r][m]["values"]) for n in accuracy for r in accuracy[n]}
-        equal, training = (v["softmax", r] + v["pc_softmax", r] for r in ("equal", "training"))
-        pc, plain = (v[n, "training"] + v[n, "equal"] for n in ("pc_softmax", "softmax"))
-        pairs = {name: (v[ours], v[theirs]) for name, (ours, theirs) in CONTRASTS.items()} | {
-            "rule": (equal / 2, training / 2),
-            "loss": (pc / 2, plain / 2),
-            "rule_over_loss": (np.abs(equal - training) / 2, np.abs(pc - plain) / 2),
+def outcomes_of(runs: Sequence[Run]) -> Outcomes:
+    """Hits of the networks of all seeds by network and rule, such as "softmax/equal".
+
+    Raises:
+        ValueError: Runs that were tested on other images, so that they have no outcomes in common.
+
+    """
+    first = runs[0]
+    if any(not torch.equal(run.labels[t], first.labels[t]) for run in runs for t in first.labels):
+        raise ValueError("the runs were not tested on the same images: their labels differ")
+    hits = {
+        test: {
+            f"{network}/{rule}": hits_of(
+                [run.decided(network, test, wanted) for run in runs], labels
+            )
+            for network in first.logits
+            for rule, wanted in rules(first, test).items()
         }
-        for name, (a, b) in pairs.items():
-            found[name][m] = paired_difference(a.tolist(), b.tolist())
+        for test, labels in first.labels.items()
+    }
+    labels = {test: y.numpy().astype(np.uint8) for test, y in first.labels.items()}
+    return Outcomes(first.counts.numpy(), labels, hits)
+
+
+def intervals(outcomes: Outcomes, test: str) -> dict[str, dict[str, Any]]:
+    r"""Accuracies of each network and rule, and differences, over seeds and test images.
+
+    Besides the contrasts there are effects, linear in the hits of the four methods of two networks
+    and two rules: `rule`, equal classes minus training prior, a mean over both networks; `loss`,
+    PC-softmax minus softmax, a mean over both rules; and `rule_over_loss`, with the signs
+    :math:`\pm` that make both means positive, which are fixed beforehand,
+
+    .. math:: \pm\,\text{rule} \mp \text{loss}.
+
+    Where the loss has no effect its mean is above zero by chance, so `rule_over_loss` is if
+    anything too small.
+
+    Returns:
+        `accuracy` by network and rule ("softmax/equal"), and `differences` by name, each by
+        measure.
+
+    """
+    labels = torch.from_numpy(outcomes.labels[test]).long()
+    counts = torch.from_numpy(outcomes.counts)
+    hits = {method: h.astype(float) for method, h in outcomes.hits[test].items()}
+
+    def measured(x: np.ndarray) -> dict[str, Any]:
+        found = accuracy_intervals(x, labels, counts)
+        return {measure: found[measure] for measure in ACCURACIES}
+
+    effects = {
+        name: np.sum([sign * hits[f"{n}/{r}"] / 2 for n, r, sign in signs], axis=0)
+        for name, signs in EFFECTS.items()
+    }
+    over = {"rule": measured(effects["rule"]), "loss": measured(effects["loss"])}
+    signs = {
+        m: [1.0 if over[name][m]["mean"] >= 0 else -1.0 for name in ("rule", "loss")]
+        for m in ACCURACIES
+    }
+    contrasts = {
+        name: measured(hits["/".join(ours)] - hits["/".join(theirs)])
+        for name, (ours, theirs) in CONTRASTS.items()
+    }
+    over["rule_over_loss"] = {
+        m: measured(of_rule * effects["rule"] - of_loss * effects["loss"])[m]
+        for m, (of_rule, of_loss) in signs.items()
+    }
+    accuracy = {method: measured(h) for method, h in hits.items()}
+    return {"accuracy": accuracy, "differences": contrasts | over}
+
+
+def certainties_apart(accuracy: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Differences of cross-entropy and calibration error, over seeds alone.
+
+    They take the test images for all there are; no row of the ledger rests on them.
+    """
+    found: dict[str, dict[str, Any]] = {name: {} for name in (*CONTRASTS, *EFFECTS)}
+    for m in (m for m in MEASURES if m not in ACCURACIES):
+        v = {(n, r): np.array(accuracy[n][r][m]["values"]) for n in accuracy for r in accuracy[n]}
+        for name, (ours, theirs) in CONTRASTS.items():
+            found[name][m] = paired_difference(v[ours], v[theirs])
+        for name, signs in EFFECTS.items():
+            effect = np.sum([sign * v[n, r] / 2 for n, r, sign in signs], axis=0)
+            found[name][m] = paired_difference(effect, np.zeros(len(effect)))
     return found
 
 
@@ -172,24 +263,30 @@ def prior_curve(runs: Sequence[Run], test: str = "official") -> dict[str, Any]:
     .. math:: \sum_k q_k a_k, \qquad q = (s/5, (1-s)/5, s/5, \dots)
 
     with the accuracies :math:`a_k` within the classes and the share s of even digits, each of
-    `EVEN_SHARES`. `gain` is the difference of the two curves, averaged over them.
+    `EVEN_SHARES`. `gain` is the difference of the two curves, averaged over them. Each point is
+    linear in the hits, of which an image of class k counts :math:`q_k` among those of its class,
+    so the interval of `gain` is over seeds and test images.
     """
+    labels = runs[0].labels[test]
+    tests = [torch.tensor([s / 5, (1 - s) / 5] * 5).float() for s in EVEN_SHARES]
     found: dict[str, Any] = {"even_share": EVEN_SHARES}
     for network in NETWORKS:
         curves: dict[str, list[list[float]]] = {"as_trained": [], "corrected": []}
         for run in runs:
-            labels = run.labels[test]
             fixed = recalls(run.logits[network][test], labels)
-            tests = [torch.tensor([s / 5, (1 - s) / 5] * 5).float() for s in EVEN_SHARES]
             moved = (recalls(run.decided(network, test, q), labels) for q in tests)
             curves["as_trained"].append([float(q @ fixed) for q in tests])
             curves["corrected"].append([float(q @ r) for q, r in zip(tests, moved, strict=True)])
+        as_trained = hits_of([run.logits[network][test] for run in runs], labels)
+        gains = np.mean([
+            q[labels].numpy()
+            * (hits_of([run.decided(network, test, q) for run in runs], labels) - 1.0 * as_trained)
+            for q in tests
+        ], axis=0)  # fmt: skip
         points = {name: np.array(curve) for name, curve in curves.items()}
-        means = {name: p.mean(1).tolist() for name, p in points.items()}  # over all shares
-        gain = paired_difference(means["corrected"], means["as_trained"])
         found[network] = {
             name: {"mean": p.mean(0), "sd": p.std(0, ddof=1)} for name, p in points.items()
-        } | {"gain": gain}
+        } | {"gain": crossed_interval(gains, labels.numpy(), np.ones(len(runs[0].counts)))}
     return found
 
 
@@ -216,11 +313,15 @@ def information(run: Run, test: str) -> dict[str, Any]:
 def evaluate(runs: Sequence[Run]) -> dict[str, Any]:
     """All numbers of the runs, test by test, and the curve over priors."""
     values: dict[str, Any] = {}
+    outcomes = outcomes_of(runs)
     for test in TESTS:
         accuracy = gather([{n: by_rule(run, n, test) for n in NETWORKS} for run in runs])
+        held, alone = intervals(outcomes, test), certainties_apart(accuracy)
         values[test] = {
-            "accuracy": accuracy,
-            "differences": differences(accuracy),
+            "accuracy": with_intervals(accuracy, held["accuracy"]),
+            "differences": {
+                name: found | alone.get(name, {}) for name, found in held["differences"].items()
+            },
             "commonest_class": gather([
                 commonest_class(run.labels[test], run.counts) for run in runs
             ]),
@@ -236,7 +337,7 @@ def run(profile: Profile = "smoke", *, seed: int = 0, device: str = "auto") -> d
     Args:
         profile: "smoke" (on the CPU) or "full", whose networks are kept one by one, so that a
             run that was cut short goes on.
-        seed: The first seed; it also makes the task that `weights_apart` trains on.
+        seed: The first seed.
         device: Where to train in the full profile.
 
     Raises:
@@ -253,27 +354,23 @@ def run(profile: Profile = "smoke", *, seed: int = 0, device: str = "auto") -> d
         delayed(_unit)(settings, network, s, device, keep) for s, network in jobs
     )
     logits = {job: unit["logits"] for job, unit in zip(jobs, units, strict=True)}
-    runs = []
-    for s in seeds:
-        task = load_task(settings, s)
-        counts = torch.bincount(task["train"][1], minlength=10)
-        labels = {test: task[test][1] for test in TESTS}
-        runs.append(Run(counts, labels, {n: logits[s, n] for n in NETWORKS}))
-    first = load_task(settings, seed)
+    task = load_task(settings)
+    counts = torch.bincount(task["train"][1], minlength=10)
+    labels = {test: task[test][1] for test in TESTS}
+    runs = [Run(counts, labels, {n: logits[s, n] for n in NETWORKS}) for s in seeds]
     values = evaluate(runs) | {
-        "counts": {part: len(labels) for part, (_, labels) in first.items()},
-        "even_share": {
-            p: float(shares(labels, 10)[::2].sum()) for p, (_, labels) in first.items()
-        },
-        "weights_apart": weights_apart(settings, first["train"], seed),
+        "counts": {part: len(y) for part, (_, y) in task.items()},
+        "even_share": {p: float(shares(y, 10)[::2].sum()) for p, (_, y) in task.items()},
+        "weights_apart": weights_apart(settings, task["train"], seed),
     }
-    _save(profile, settings, seeds, device, values, sum(unit["seconds"] for unit in units))
+    kept = save_outcomes(NAME, outcomes_of(runs), profile)
+    _save(profile, settings, seeds, device, values, sum(unit["seconds"] for unit in units), kept)
     return values
 
 
 def _save(
     profile: Profile, settings: Settings, seeds: list[int], device: str, values: dict[str, Any],
-    seconds: float,
+    seconds: float, outcomes: str,
 ) -> None:  # fmt: skip
     raw = data_root() / "MNIST" / "raw"
     save_result(
@@ -293,4 +390,5 @@ def _save(
         seconds=seconds,  # of training, the networks one after another
         device=device,
         data={p.name: sha256(p) for p in sorted(raw.glob("*.gz"))} if profile == "full" else {},
+        outcomes=outcomes,
     )

@@ -13,7 +13,6 @@ from softmi.evidence.ledger import load_claims
 from softmi.evidence.results import lookup
 from softmi.experiments.long_tailed_summaries import (
     by_rule,
-    differences,
     evaluate,
     methods,
     moved,
@@ -170,4 +169,3 @@ def test_differences_need_no_loss_in_particular():
         COUNTS, {"official": labels}, networks(("focal", "LDAM-DRW"), tests=("official",))
     )
     assert set(found["official"]["differences"]) == {"focal_minus_ldam", "ldam_minus_focal"}
-    assert differences(found["official"]["accuracy"]) == found["official"]["differences"]

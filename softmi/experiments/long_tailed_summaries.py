@@ -14,13 +14,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from softmi.evidence.outcomes import Outcomes
-from softmi.evidence.statistics import gather, summarise
+from softmi.evidence.statistics import crossed_p_value, gather, holm, summarise
 from softmi.experiments.decisions import (
     accuracies,
     accuracy_differences,
     accuracy_intervals,
     certainty,
     certainty_differences,
+    class_weights,
     commonest_class,
     costs_of,
     hits_of,
@@ -29,6 +30,7 @@ from softmi.experiments.decisions import (
     with_intervals,
 )
 from softmi.experiments.loss_table import LOSSES, carried_prior
+from softmi.experiments.seed_spread import spread_over_seeds
 from softmi.information import entropy, mutual_information
 from softmi.losses import adjust_logits
 
@@ -110,21 +112,65 @@ def outcomes_of(
     return Outcomes(counts.numpy(), kept, hits, costs)
 
 
-def seeds_against_methods(accuracy: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Standard deviation over seeds of the methods that correct, and over their means."""
-    correcting = [
-        way for m, way in methods(accuracy).items() if m == POSTHOC or LOSSES[m].corrects
-    ]
-    found: dict[str, dict[str, float]] = {}
-    if len(correcting) < 2:
-        return found  # one method has no spread
-    for measure in ("micro", "class_mean"):
-        table = np.array([accuracy[n][r][measure]["values"] for n, r in correcting])
-        over_seeds = float(np.sqrt(table.var(1, ddof=1).mean()))
-        over_methods = float(table.mean(1).std(ddof=1))
-        found[measure] = {"over_seeds": over_seeds, "over_methods": over_methods,
-                          "ratio": over_seeds / max(over_methods, 1e-9)}  # fmt: skip
+def correcting(losses: Iterable[str]) -> list[str]:
+    """Methods that are made for the long tail, of the losses that were trained."""
+    return [m for m in methods(losses) if m == POSTHOC or LOSSES[m].corrects]
+
+
+def contrasts(losses: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs that are shown: each method against softmax, PC-softmax against those that correct.
+
+    Without softmax or PC-softmax among the losses their pairs are left out.
+    """
+    known, trained = list(methods(losses)), set(losses)
+    pairs = [(m, "softmax") for m in known if m != "softmax" and "softmax" in trained]
+    of_pc = [m for m in correcting(losses) if m != "PC-softmax" and "PC-softmax" in trained]
+    return pairs + [("PC-softmax", m) for m in of_pc]
+
+
+def family_members(losses: Iterable[str]) -> list[tuple[str, str]]:
+    """Differences between methods that share a test and that rows of the ledger rest on.
+
+    In class mean all that are shown, and at the training prior what PC-softmax pays.
+    """
+    named = [f"{short_name(a)}_minus_{short_name(b)}" for a, b in contrasts(losses)]
+    return [(name, "class_mean") for name in named] + [("pc_minus_softmax", "at_training_prior")]
+
+
+def family(
+    differences: Mapping[str, Mapping[str, Any]], members: Iterable[tuple[str, str]]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """P-values of differences on one test, corrected for their number by Holm's rule.
+
+    Args:
+        differences: By name, then by measure, with intervals over seeds and test images.
+        members: Name and measure of each that belongs to the family.
+
+    Returns:
+        `p` and `holm`, the adjusted p-value, by name and measure.
+
+    """
+    known = [(name, measure) for name, measure in members if name in differences]
+    p_values = [crossed_p_value(differences[name][measure]) for name, measure in known]
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for (name, measure), p, adjusted in zip(known, p_values, holm(p_values), strict=True):
+        found.setdefault(name, {})[measure] = {"p": p, "holm": adjusted}
     return found
+
+
+def seeds_against_methods(outcomes: Outcomes, test: str) -> dict[str, dict[str, Any]]:
+    """Spread over seeds of the methods that correct, and over their means, by measure."""
+    hits, weights = outcomes.hits[test], class_weights(torch.from_numpy(outcomes.counts))
+    losses = {method.split("/")[0] for method in hits}
+    ways = methods(losses)
+    of_methods = [hits["/".join(ways[m])] for m in correcting(losses)]
+    if len(of_methods) < 2 or len(of_methods[0]) < 3:
+        return {}  # one method has no spread, and of two seeds none can be left out
+    stacked, labels = np.stack(of_methods), outcomes.labels[test]
+    return {
+        "micro": spread_over_seeds(stacked),
+        "class_mean": spread_over_seeds(stacked, labels, weights["class_mean"]),
+    }
 
 
 def ways_compared(losses: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -296,7 +342,8 @@ def evaluate(
         values[test] = {
             "accuracy": with_intervals(accuracy, held["accuracy"]),
             "differences": {k: found | apart[k] for k, found in held["differences"].items()},
-            "spread": seeds_against_methods(accuracy),
+            "family": family(held["differences"], family_members(logits)),
+            "spread": seeds_against_methods(outcomes, test),
             "commonest_class": commonest_class(answers, counts),
             "uniform_guess": dict.fromkeys(
                 ("micro", "class_mean", "at_training_prior"), 1 / len(counts)

@@ -76,7 +76,7 @@ def test_a_result_of_fewer_losses_is_shown_as_it_is(cifar):
 
 
 def test_differences_that_are_shown_are_those_of_the_claims(cifar):
-    shown = show.contrasts(cifar)
+    shown = show.shown_contrasts(cifar)
     assert list(shown)[:3] == [
         "weighted_minus_softmax", "focal_minus_softmax", "ldam_minus_softmax"
     ]  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 
 from softmi.evidence.figures import colour
 from softmi.evidence.tables import format_points, in_percent, markdown_table
-from softmi.experiments.imbalanced_classification import METHODS, NETWORKS, TESTS
+from softmi.experiments.imbalanced_classification_summaries import METHODS, NETWORKS, TESTS
 
 Values = Mapping[str, Any]
 

@@ -10,7 +10,7 @@ from long_tail import answers
 
 from softmi.evidence.outcomes import load_outcomes, save_outcomes
 from softmi.evidence.results import load_result, save_result
-from softmi.experiments.imbalanced_classification import intervals
+from softmi.experiments.imbalanced_classification_summaries import intervals
 from softmi.experiments.long_tailed_summaries import (
     accuracies_held,
     certainties_apart,

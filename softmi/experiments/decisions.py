@@ -102,7 +102,8 @@ def costs_of(
 
 
 def class_weights(counts: Int[Tensor, " classes"]) -> dict[str, np.ndarray | None]:
-    r"""Weight :math:`W_k` of each class in the accuracies of :func:`accuracies`.
+    r"""Weight :math:`W_k` of each class in the accuracies of
+    :func:`softmi.experiments.decisions.accuracies`.
 
     They are :math:`\sum_k W_k a_k` of the accuracies :math:`a_k` within the classes: all alike for
     the class mean, :math:`\pi_k` at the training prior, and alike in the classes of a group. Micro
@@ -124,7 +125,8 @@ def accuracy_intervals(
     r"""Each accuracy, or a difference of accuracies, with its interval over seeds and images.
 
     All are linear in the outcomes: of micro all images count the same, of the others those of a
-    class share the weight of :func:`class_weights`, and images are drawn within their class.
+    class share its weight of :func:`softmi.experiments.decisions.class_weights`, and images are
+    drawn within their class.
 
     Args:
         outcomes: Hits, or a linear combination of the hits of several methods: their difference,

@@ -155,7 +155,7 @@ def family_table(found: Values) -> str:
         return "The p-values come with the next full run."
     shown = shown_contrasts(found)
     rows = [
-        (shown[key], NAMES[measure], *(f"{number[k]:.1g}" for k in ("p", "holm")))
+        (shown[key], NAMES[measure], *(f"{number[k]:.2g}" for k in ("p", "holm")))
         for key, measures in found["family"].items()
         for measure, number in measures.items()
     ]

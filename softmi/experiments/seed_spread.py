@@ -33,7 +33,8 @@ def spread_over_seeds(
     r"""Standard deviation over seeds within a method, and over the means of methods.
 
     With the accuracies :math:`T_{ms}`, the weighted means of the outcomes as in
-    :func:`softmi.evidence.statistics.crossed_interval`, and :math:`\theta` of :func:`log_ratio`,
+    :func:`softmi.evidence.statistics.crossed_interval`, and :math:`\theta` of
+    :func:`softmi.experiments.seed_spread.log_ratio`,
     the ratio has the interval
 
     .. math::

@@ -113,6 +113,12 @@ def test_only_results_that_are_there_are_awaited():
     assert set(ARCHIVED) >= AWAITING
 
 
+def test_results_stay_small_enough_for_the_repository():
+    """Twelve megabytes in all, packed outcomes included, but for what smoke runs leave."""
+    files = [p for p in (ROOT / "results").rglob("*") if p.is_file() and "smoke" not in p.parts]
+    assert sum(p.stat().st_size for p in files) < 12e6
+
+
 # --- The comparison itself --------------------------------------------------------------------
 
 COUNTS = torch.tensor([400, 60, 10])

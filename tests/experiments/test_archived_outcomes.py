@@ -4,11 +4,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from long_tail import answers
 
-from softmi.evidence.outcomes import load_outcomes, save_outcomes
+from softmi.datasets import long_tailed_counts
+from softmi.evidence.outcomes import Outcomes, load_outcomes, save_outcomes
 from softmi.evidence.results import load_result, save_result
 from softmi.experiments.imbalanced_classification_summaries import intervals
 from softmi.experiments.long_tailed_summaries import (
@@ -21,7 +23,7 @@ from softmi.experiments.long_tailed_summaries import (
     seeds_against_methods,
 )
 from softmi.experiments.loss_table import LOSSES
-from softmi.experiments.published_long_tail import judge_units
+from softmi.experiments.published_long_tail import judge_units, unit_path
 
 ROOT = Path(__file__).resolve().parents[2]
 # Archived before outcomes were kept: the next full run takes a name off this list.
@@ -81,7 +83,7 @@ def numbers(node: Any, path: str = "") -> Iterator[tuple[str, float]]:
     elif isinstance(node, list | tuple):
         for i, inside in enumerate(node):
             yield from numbers(inside, f"{path}.{i}")
-    elif node is not None:
+    elif isinstance(node, int | float):
         yield path, float(node)
 
 
@@ -124,19 +126,25 @@ def test_results_stay_small_enough_for_the_repository():
 COUNTS = torch.tensor([400, 60, 10])
 
 
-@pytest.fixture
-def archive(tmp_path, monkeypatch) -> dict[str, Any]:
-    """A result of chapter 06 on made-up logits, with its outcomes, as a full run saves it."""
-    monkeypatch.setenv("SOFTMI_ROOT", str(tmp_path))
+@pytest.fixture(scope="module")
+def made_up() -> tuple[Outcomes, dict[str, Any]]:
+    """Outcomes and values of chapter 06 on made-up logits."""
     logits = {
         loss: [{"official": answers(100 * i + s, COUNTS)[0]} for s in range(3)]
         for i, loss in enumerate(LOSSES)
     }
     labels = {"official": answers(0, COUNTS)[1]}
-    name = "06_long_tailed_losses_made_up"
-    checksum = save_outcomes(name, outcomes_of(COUNTS, labels, logits), "full")
-    save_result(name, evaluate(COUNTS, labels, logits), outcomes=checksum, protocol={},
-                profile="full", seeds=[0, 1, 2], seconds=1.0)  # fmt: skip
+    return outcomes_of(COUNTS, labels, logits), evaluate(COUNTS, labels, logits)
+
+
+@pytest.fixture
+def archive(tmp_path, monkeypatch, made_up) -> dict[str, Any]:
+    """A result of chapter 06 with its outcomes, as a full run saves it."""
+    monkeypatch.setenv("SOFTMI_ROOT", str(tmp_path))
+    name, (outcomes, values) = "06_long_tailed_losses_made_up", made_up
+    checksum = save_outcomes(name, outcomes, "full")
+    save_result(name, values, outcomes=checksum, protocol={}, profile="full", seeds=[0, 1, 2],
+                seconds=1.0)  # fmt: skip
     return load_result(name)
 
 
@@ -173,3 +181,26 @@ def test_a_hit_that_is_turned_changes_intervals(archive, monkeypatch):
     monkeypatch.setattr(f"{__name__}.load_outcomes", lambda _: outcomes)
     with pytest.raises(AssertionError, match="and its outcomes give"):
         assert_follows(name, archive)
+
+
+def test_numbers_of_the_published_recipe_follow_from_the_logits_of_its_units(
+    tmp_path, monkeypatch
+):
+    """They keep logits and no outcomes; the loss that has one seed has no intervals."""
+    monkeypatch.setenv("SOFTMI_ROOT", str(tmp_path))
+    name = "06_long_tailed_losses_published"
+    units = [("softmax", 0), ("softmax", 1), ("PC-softmax", 0), ("PC-softmax", 1), ("LDAM-DRW", 0)]
+    unit_path("", 0).parent.mkdir(parents=True)
+    for i, unit in enumerate(units):
+        logits, labels = answers(i, torch.tensor(long_tailed_counts()), samples=200)
+        np.savez(unit_path(*unit), logits=logits.numpy().astype(np.float16), labels=labels.numpy())
+    values = {
+        "official": judge_units(units),
+        "units": {f"{loss}-{seed}": {"commit": "abc"} for loss, seed in units},
+    }
+    save_result(name, values, protocol={}, profile="full", seeds=[0, 1], seconds=1.0)
+    record = load_result(name)
+    assert assert_follows(name, record) > 100
+    record["values"]["official"]["differences"]["pc_minus_posthoc"]["micro"]["high"] += 1e-5
+    with pytest.raises(AssertionError, match=r"pc_minus_posthoc\.micro\.high = "):
+        assert_follows(name, record)

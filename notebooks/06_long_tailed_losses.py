@@ -13,7 +13,7 @@
 # Networks so far from done rank the speed of losses as much as their worth: LDAM-DRW ends 3.5 points below class weights there (0.8 to 6.2), the reverse of the literature, whose longer recipe is a run of its own, below.
 # On a short tail it does not lead: on MNIST the correction afterwards does as well (0.0 points apart, −0.1 to 0.2), and class weights do better, by 0.3 points (0.1 to 0.5).
 # What it gives to rare classes it takes from common ones (17.2 points, 14.0 to 20.4, under the class shares of training); but its {term}`logits <logit>`, like those of plain softmax, carry a known {term}`prior` and can be moved to any test by adding a term, which those of {term}`focal loss` and margins cannot.
-# All these intervals are over five seeds and take the test pictures as given.
+# All these intervals are over five seeds and the test pictures.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -212,9 +212,10 @@ display(Markdown(show.each_test(show.accuracy_table, longer)))
 # %% [markdown]
 # ### Differences
 #
-# Seed by seed, in points, with Student's 95 % interval.
+# Paired by seed and by picture, in points, with a 95 % interval over seeds and test pictures ({py:func}`softmi.evidence.statistics.crossed_interval`).
 # "up" and "down" mean that the whole interval lies on one side of zero, "open" that it does not.
-# It is an interval over seeds: it says what other training runs would give on these very pictures, and nothing of other pictures. On the 496 of the authors' bird test, that alone gives one accuracy a standard error of 2 points.
+# It says what other training runs would give on other pictures of the same kind; the 496 of the authors' bird test alone give one accuracy a standard error of 2 points.
+# What each network answered to each picture is kept in `results/outcomes/`, so that anybody can compute the intervals again.
 
 # %% tags=["remove-input", "nbval-check-output"]
 display(Markdown(show.each_test(show.difference_table, longer)))
@@ -225,6 +226,13 @@ display(Markdown(show.each_test(show.difference_table, longer)))
 # %% tags=["remove-input", "nbval-check-output"]
 short = {name: record for name, record in archive.items() if name == "mnist"}
 display(Markdown(show.each_test(show.difference_table, short, ["official"])))
+
+# %% [markdown]
+# These intervals are not corrected for their number.
+# For the differences that rows of the ledger rest on, here are the p-values that belong to the intervals, each alone and by Holm's rule for all of one test: where the latter is below 0.05 the difference is told from zero in a family of that size.
+
+# %% tags=["remove-input", "nbval-check-output"]
+display(Markdown(show.each_test(show.family_table, archive)))
 
 # %% tags=["hide-input"] mystnb={"image": {"classes": "only-light", "alt": "Two panels, class mean and accuracy at the training prior, with a row for each of six methods, a dot for each of five seeds and a bar for the mean, from the archived run on CIFAR-10-LT."}}
 main = archive["cifar10lt"]["values"]["official"] if "cifar10lt" in archive else live
@@ -264,6 +272,7 @@ display(Markdown(show.each_test(show.certainty_table, longer, ["official"])))
 # ### Does the seed matter as much as the method?
 #
 # Among the four methods of {numref}`fig-long-tail` that are made for the long tail (class-weighted, LDAM-DRW, PC-softmax, post-hoc): the standard deviation over seeds within a method, and over the means of the methods.
+# The interval of their ratio leaves each seed out in turn, and adds what other test pictures would change.
 
 # %% tags=["remove-input", "nbval-check-output"]
 display(Markdown(show.spread_table(archive)))
@@ -297,8 +306,8 @@ display(Markdown(show.papers_table()))
 #
 # * **Ten epochs of a small network are few.** All five losses end between 36 and 51 % in class mean, far from what they can do, and re-weighting in the last fifth then means two epochs. That LDAM-DRW ends below class weights, the reverse of the literature, is likely a sign of it. So the order on CIFAR-10-LT is that of an early stop, and no recommendation before the published recipe has been run.
 # * **One recipe may suit one loss better than another.** LDAM's factor of thirty acts like a larger rate, as the live run shows; tuned one by one, on a held-out part of the training set, the order may change. We tuned none.
-# * **Intervals are over seeds, not over tests.** They say what another training run would give on the same pictures, and five runs give wide ones.
-# * **Many differences are shown.** Among so many intervals one in twenty misses zero by chance.
+# * **Intervals are over seeds and test pictures, not over training sets.** They say what other training runs would give on other pictures of the same kind, and five runs give wide ones. Only for the calibration error, and for cross-entropies that no row rests on, do they take the test pictures as given.
+# * **Many differences are shown.** Among so many intervals one in twenty misses zero by chance; Holm's rule corrects those that rows rest on, test by test, and not across tests.
 # * **Our CIFAR-10-LT holds other pictures than that of other papers**, with the same numbers of each class.
 # * **CUB-50 is a head on frozen features.** A linear head on features of another data set says little about losses for networks that are trained from the first layer on.
 

@@ -24,7 +24,7 @@ import yaml
 from pybtex.database import BibliographyData, parse_file
 
 from softmi.evidence.ledger import Judgement, judge, load_claims
-from softmi.evidence.results import load_result
+from softmi.evidence.results import command_of, load_result
 from softmi.evidence.tables import markdown_table
 from tools.book.equations import equations_page
 from tools.headline_figure import alternative_text, caption, headline_figure
@@ -34,7 +34,6 @@ from tools.scoreboard import (
     card_table,
     chapter_titles,
     claims_of,
-    command,
     count_sentence,
     duration,
     our_number,
@@ -112,7 +111,7 @@ def cost_page() -> str:
             p["device"],
             p["date"],
             f"`{p['commit'][:10]}`",
-            f"`{command(slug)}`",
+            f"`{command_of(files[0].removesuffix('.json'))}`",
         )
         for slug, files, p in runs
     ]

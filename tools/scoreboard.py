@@ -15,6 +15,7 @@ from typing import Any
 from pybtex.database import parse_file
 
 from softmi.evidence.ledger import CLAIM_VERDICTS, VERDICTS, Judgement
+from softmi.evidence.results import command_of
 from softmi.evidence.statistics import interval
 from softmi.evidence.tables import expectation, format_number
 
@@ -117,11 +118,6 @@ def shown_seeds(seeds: Sequence[int]) -> str:
     return f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
 
 
-def command(slug: str) -> str:
-    """Return the command that runs a chapter in full again."""
-    return f"make full NB={slug[:2]}"
-
-
 # --- For programs -----------------------------------------------------------------------------
 
 
@@ -155,7 +151,7 @@ def record(judgement: Judgement) -> dict[str, Any]:
         "amended": claim.amended,
         "conditions": [vars(condition) for condition in claim.conditions],
         "provenance": judgement.provenance,
-        "command": command(claim.notebook),
+        "command": command_of(claim.check.result.partition(":")[0]),
     }
 
 
@@ -273,7 +269,7 @@ def run_sentence(judgement: Judgement) -> str:
     """Say where, when, from which commit and for how long a result was computed."""
     name, path = judgement.claim.check.result.split(":")
     chapter = judgement.claim.notebook
-    again = f"`{command(chapter)}`, [chapter {chapter[:2]}](../notebooks/{chapter}.ipynb)"
+    again = f"`{command_of(name)}`, [chapter {chapter[:2]}](../notebooks/{chapter}.ipynb)"
     if judgement.provenance is None:
         return f"No result yet; run {again} with the data (`{judgement.claim.id}`)."
     p = judgement.provenance

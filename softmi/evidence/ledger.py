@@ -8,7 +8,7 @@ from typing import Any, Literal
 import yaml
 
 from softmi.evidence.registry import as_registered, changed_since_run
-from softmi.evidence.results import load_result, lookup, project_root
+from softmi.evidence.results import command_of, load_result, lookup, project_root
 from softmi.evidence.statistics import has_spread, interval
 from softmi.evidence.verdicts import Outcome, Relation, decide
 
@@ -210,7 +210,7 @@ def _verdict(claim: Claim) -> Judgement:
     try:
         ours = lookup(result, path)
     except KeyError as error:
-        why = f"results/{name}.json has no {path} ({error.args[0]}): {_how_to_run(claim)}"
+        why = f"results/{name}.json has no {path} ({error.args[0]}): run `{command_of(name)}`"
         return Judgement(claim, "not run", why=why)
     differing = {
         key: (theirs, result["protocol"].get(key, "not stated"))
@@ -235,14 +235,10 @@ def _verdict(claim: Claim) -> Judgement:
     try:
         found = [(c, c.outcome(_number(c.result))) for c in claim.conditions]
     except (FileNotFoundError, KeyError) as error:
-        why = f"a condition has no result yet ({error.args[0]}): {_how_to_run(claim)}"
+        why = f"a condition has no result yet ({error.args[0]}): run `{command_of(name)}`"
         return Judgement(claim, "not run", ours, why, source)
     unmet = [c.text + (" (open)" if o == "open" else "") for c, o in found if o != "met"]
     return Judgement(claim, restricted if unmet else met, ours, "; ".join(unmet), source)
-
-
-def _how_to_run(claim: Claim) -> str:
-    return f"run `make full NB={claim.notebook[:2]}`"
 
 
 def _number(reference: str) -> Any:

@@ -30,3 +30,8 @@ def result_path(name: str, profile: Profile) -> Path:
     """Where a result lives: `results/` for full runs, the git-ignored `results/smoke/` else."""
     folder = project_root() / "results"
     return (folder / "smoke" if profile == "smoke" else folder) / f"{name}.json"
+
+
+def outcomes_path(name: str, profile: Profile) -> Path:
+    """Where the packed outcomes that belong to a result live: `outcomes/` beside the result."""
+    return result_path(name, profile).parent / "outcomes" / f"{name}.npz"

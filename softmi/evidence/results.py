@@ -62,6 +62,7 @@ def save_result(
     seconds: float,
     device: str = "cpu",
     data: Mapping[str, str] | None = None,
+    outcomes: str = "",
 ) -> Path:
     """Write a result with its protocol and provenance; replaced whole or not at all.
 
@@ -75,6 +76,8 @@ def save_result(
         seconds: Wall time.
         device: Device that it ran on.
         data: Checksums of the data, by name.
+        outcomes: Checksum of the outcomes that the values were computed from, as
+            :func:`softmi.evidence.outcomes.save_outcomes` returns it.
 
     Raises:
         ValueError: A NaN or infinite number, which JSON does not hold.
@@ -87,7 +90,7 @@ def save_result(
         "provenance": provenance(
             profile=profile, seeds=seeds, device=device, seconds=seconds, data=data
         ),
-    }
+    } | ({"outcomes": {"sha256": outcomes}} if outcomes else {})
     path = result_path(name, profile)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -126,9 +129,16 @@ def load_result(name: str, profile: Profile = "full") -> dict[str, Any]:
     """
     path = result_path(name, profile)
     if not path.exists():
-        command = f"make full NB={name[:2]}" if profile == "full" else "make notebooks"
+        command = command_of(name) if profile == "full" else "make notebooks"
         raise FileNotFoundError(f"no result {name!r} of profile {profile}: run `{command}`")
     return json.loads(path.read_text())
+
+
+def command_of(name: str) -> str:
+    """The command that makes a full result, or adds to it, by the result's name."""
+    if name.endswith("_published"):  # takes hours a network, and is not the notebook's
+        return "python -m softmi.experiments.published_long_tail"
+    return f"make full NB={name[:2]}"
 
 
 def lookup(result: Mapping[str, Any], path: str) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.stats import t as student_t
 
 
@@ -76,22 +77,24 @@ def standard_errors(difference: Mapping[str, Any]) -> float:
 def crossed_interval(
     outcomes: np.ndarray,
     groups: Sequence[int] | np.ndarray | None = None,
+    weights: Sequence[float] | np.ndarray | None = None,
     *,
     confidence: float = 0.95,
 ) -> dict[str, Any]:
     r"""Mean over seeds and test images with an interval that holds the chance of both.
 
     Networks of S seeds answer the same I images: outcomes :math:`x_{si}`, a hit or a difference of
-    two hits. With weights :math:`w_i` that sum to one, row means :math:`r_s = \sum_i w_i x_{si}`,
-    column means :math:`c_i` and residuals :math:`e_{si}` of the two-way layout, the mean
-    :math:`\bar x` has the variance A + B - C:
+    two hits. Groups g of :math:`n_g` images have weights :math:`W_g`; each image of g counts
+    :math:`w_i = W_g / n_g`. With row means :math:`r_s = \sum_i w_i x_{si}`, column means
+    :math:`c_i` and the residuals :math:`e_{si}` of the two-way layout in each group, the mean
+    :math:`\bar r` has the variance A + B - C:
 
     .. math::
         A = \frac{\mathrm{var}(r)}{S}, \quad
         B = \sum_g \frac{W_g^2}{n_g} \mathrm{var}_g(c), \quad
         C = \frac{1}{S} \sum_g \frac{W_g^2}{n_g}
             \frac{\sum_{s, i \in g} e_{si}^2}{(S-1)(n_g-1)}, \quad
-        \bar x \pm \sqrt{t_{S-1}^2 A + t_{I-1}^2 \max(B - C, 0)}
+        \bar r \pm \sqrt{t_{S-1}^2 A + t_{I-G}^2 \max(B - C, 0)}
 
     A holds what seeds do, B what images do; both hold the interaction C, which counts once. The
     half-widths add in squares (Graybill and Wang 1980): where one source dominates it is Student's
@@ -100,30 +103,42 @@ def crossed_interval(
 
     Args:
         outcomes: Shape (seeds, images), at least two of each.
-        groups: Class of each image. The mean is then that of the classes' means,
-            :math:`W_g = 1/G`, and images are drawn within their class; else all count the same.
+        groups: Class of each image. Images are drawn within their class; by default all are of one
+            group, and all count the same.
+        weights: :math:`W_g` of the groups 0, 1, and so on: of any sign and sum. Images of a group
+            of weight zero are left out. By default :math:`W_g = 1/G`, the mean of the groups'
+            means.
         confidence: Coverage.
 
     Returns:
-        `mean`, `low`, `high`, `n` (seeds), `images`, `values` (row means), and `variance`, the
-        three parts: "seeds" (A - C), "images" (B - C) and "interaction" (C).
+        `mean`, `low`, `high`, `n` (seeds), `images` and `groups` (I and G, of those that count),
+        `values` (row means), and `variance`, the three parts: "seeds" (A - C), "images" (B - C)
+        and "interaction" (C).
 
     Raises:
-        ValueError: Another shape, fewer than two seeds, or than two images of a group, or values
-            that are not finite.
+        ValueError: Another shape, fewer than two seeds, or than two images of a group, values
+            that are not finite, or weights that do not fit the groups.
 
     """
     x = np.asarray(outcomes, dtype=float)
     if x.ndim != 2 or x.shape[0] < 2 or x.shape[1] < 2 or not np.isfinite(x).all():
         raise ValueError(f"need finite outcomes of 2 seeds and 2 images or more, got {x.shape}")
-    seeds, images = x.shape
-    of = np.zeros(images, int) if groups is None else np.unique(groups, return_inverse=True)[1]
-    if len(of) != images:
-        raise ValueError(f"got {images} images and {len(of)} groups")
-    sizes = np.bincount(of)
+    if groups is not None and len(groups) != x.shape[1]:
+        raise ValueError(f"got {x.shape[1]} images and {len(groups)} groups")
+    names = np.zeros(x.shape[1], int) if groups is None else np.asarray(groups)
+    if weights is not None:
+        of_group = np.asarray(weights, dtype=float)
+        if groups is None or names.min() < 0 or names.max() >= len(of_group):
+            raise ValueError(f"{len(of_group)} weights need groups from 0 to {len(of_group) - 1}")
+        counting = of_group[names] != 0
+        if set(np.flatnonzero(of_group)) - set(names[counting].tolist()) or not counting.any():
+            raise ValueError("a group with a weight has no images, or no group has a weight")
+        x, names = x[:, counting], names[counting]
+    found, of = np.unique(names, return_inverse=True)
+    sizes, seeds, images = np.bincount(of), x.shape[0], x.shape[1]
     if sizes.min() < 2:
         raise ValueError(f"a group has fewer than two images: sizes {sizes.tolist()}")
-    share = 1 / len(sizes)  # W_g
+    share = np.full(len(found), 1 / len(found)) if weights is None else of_group[found]  # W_g
     rows = x @ (share / sizes)[of]
     by_rows = rows.var(ddof=1) / seeds
     by_columns = both = 0.0
@@ -131,16 +146,44 @@ def crossed_interval(
         own = x[:, of == group]
         columns = own.mean(0)
         rest = own - own.mean(1, keepdims=True) - columns + own.mean()
-        by_columns += share**2 / size * columns.var(ddof=1)
-        both += share**2 / size * (rest**2).sum() / ((seeds - 1) * (size - 1) * seeds)
-    level = (1 + confidence) / 2
-    of_seeds = student_t.ppf(level, seeds - 1) ** 2 * by_rows
-    of_images = student_t.ppf(level, images - len(sizes)) ** 2 * max(by_columns - both, 0.0)
-    mean, half = float(rows.mean()), float(np.sqrt(of_seeds + of_images))
+        by_columns += share[group] ** 2 / size * columns.var(ddof=1)
+        both += share[group] ** 2 / size * (rest**2).sum() / ((seeds - 1) * (size - 1) * seeds)
     variance = {"seeds": by_rows - both, "images": by_columns - both, "interaction": both}
-    return {"mean": mean, "low": mean - half, "high": mean + half, "n": seeds, "images": images,
-            "values": rows.tolist(), "variance": {k: float(v) for k, v in variance.items()},
-            }  # fmt: skip
+    parts = {"n": seeds, "images": images, "groups": len(found),
+             "variance": {k: float(v) for k, v in variance.items()}}  # fmt: skip
+    mean, half = float(rows.mean()), _half_width(parts, (1 - confidence) / 2)
+    ends = {"low": mean - half, "high": mean + half}
+    return {"mean": mean, **ends, "values": rows.tolist(), **parts}
+
+
+def _half_width(crossed: Mapping[str, Any], tail: float) -> float:
+    """Half of a crossed interval that leaves out `tail` on either side, from its stored parts."""
+    variance, freedom = crossed["variance"], crossed["images"] - crossed["groups"]
+    of_seeds = student_t.isf(tail, crossed["n"] - 1) ** 2 * (
+        variance["seeds"] + variance["interaction"]
+    )
+    of_images = student_t.isf(tail, freedom) ** 2 * max(variance["images"], 0.0)
+    return float(np.sqrt(max(of_seeds, 0.0) + of_images))
+
+
+def crossed_p_value(crossed: Mapping[str, Any]) -> float:
+    r"""Two-sided p-value of "the mean is zero" that belongs to a crossed interval.
+
+    The largest p at which the interval of coverage 1 - p of :func:`crossed_interval` still holds
+    zero, from the parts of variance that it returns:
+
+    .. math:: t_{S-1, 1-p/2}^2 \, A + t_{I-G, 1-p/2}^2 \max(B - C, 0) = \bar r^2
+
+    Where nothing varies it is 1 for a mean of zero, else 0; values below 1e-12 are given as 0.
+    """
+    mean = abs(crossed["mean"])
+
+    def beyond(p: float) -> float:
+        return _half_width(crossed, p / 2) - mean
+
+    if beyond(1e-12) <= 0:
+        return 0.0 if mean else 1.0
+    return float(brentq(beyond, 1e-12, 1.0, xtol=1e-14))
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> list[float]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from softmi.evidence.figures import colour
 from softmi.evidence.tables import format_points, in_percent, markdown_table
-from softmi.experiments.imbalanced_classification import METHODS, NETWORKS, TESTS
+from softmi.experiments.imbalanced_classification_summaries import METHODS, NETWORKS, TESTS
 
 Values = Mapping[str, Any]
 
@@ -72,7 +72,7 @@ def accuracy_table(values: Values, test: str) -> str:
 
 
 def difference_table(values: Values, test: str) -> str:
-    """Paired differences of one test in points, with their intervals over seeds."""
+    """Differences of one test in points, with intervals over seeds and test pictures."""
     found = values[test]["differences"]
     rows = [
         (name, *(format_points(found[key][m]) for m in NAMES))

@@ -7,7 +7,6 @@ last epoch answers: nothing can be chosen on a test set. What trains is in `LOSS
 import functools
 import hashlib
 import itertools
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from jaxtyping import Int
 from joblib import Parallel, delayed
-from torch import Tensor, nn
+from torch import Tensor
 
 from softmi.datasets import (
     CUB,
@@ -30,16 +29,18 @@ from softmi.datasets import (
     long_tailed_counts,
     sha256,
 )
+from softmi.evidence.outcomes import save_outcomes
 from softmi.evidence.results import Profile, project_root, save_result
 from softmi.evidence.units import code_digest, kept_unit
 from softmi.experiments.imbalanced_classification_training import enlarged, mnist_task
 from softmi.experiments.long_tailed_recipes import RECIPES, Recipe, network_of
-from softmi.experiments.long_tailed_summaries import evaluate
+from softmi.experiments.long_tailed_summaries import evaluate, outcomes_of
 from softmi.experiments.loss_table import LOSSES, loss_row
 from softmi.models import average_pool, extract_feature_maps, mobilenet_v2_features
 from softmi.training import (
     CropsAndFlips,
     TensorBatches,
+    epoch_seconds,
     fit,
     predict_logits,
     seed_everything,
@@ -166,12 +167,6 @@ def train_network(
     steps = recipe.epochs * -(-len(targets) // recipe.batch_size)
     seed_everything(seed)
     model = network_of(recipe, inputs, len(counts), normalised=row.normalised)
-    clock = [time.perf_counter()]
-
-    def lap(_: nn.Module, epoch: int) -> dict[str, float]:
-        clock.append(time.perf_counter())
-        return {"seconds": clock[-1] - clock[-2]}
-
     history = fit(
         model,
         (CropsAndFlips if recipe.augment else TensorBatches)(inputs, targets),
@@ -188,7 +183,7 @@ def train_network(
         device=device,
         precision=recipe.precision,
         checkpoint=checkpoint,
-        after_epoch=lap,  # its records survive an interruption
+        after_epoch=epoch_seconds(),  # its records survive an interruption
     )
     where = "cpu" if device == "cpu" else str(next(model.parameters()).device)
     return {
@@ -270,7 +265,9 @@ def run(
         done = dict(zip(jobs, units, strict=True))
         logits = {loss: [done[loss, s]["logits"] for s in seeds] for loss in losses}
         labels = {test: y for test, (_, y) in task[1].items()}
-        values[name] = evaluate(torch.bincount(task[0][1]), labels, logits)
+        counts = torch.bincount(task[0][1])
+        values[name] = evaluate(counts, labels, logits)
+        kept = save_outcomes(f"{NAME}_{name}", outcomes_of(counts, labels, logits), profile)
         save_result(
             f"{NAME}_{name}",
             values[name],
@@ -280,6 +277,7 @@ def run(
             seconds=sum(unit["seconds"] for unit in units),
             device=device,
             data=checksums(name, task) if keep else {},
+            outcomes=kept,
         )
     return values
 

@@ -14,10 +14,16 @@ from matplotlib.figure import Figure
 from softmi.evidence.figures import colour, hue, label_line
 from softmi.evidence.ledger import load_claims
 from softmi.evidence.results import load_result, result_path
-from softmi.evidence.tables import format_points, in_percent, markdown_table
+from softmi.evidence.tables import format_number, format_points, in_percent, markdown_table
 from softmi.experiments.long_tailed_losses import NAME
 from softmi.experiments.long_tailed_recipes import RECIPES
-from softmi.experiments.long_tailed_summaries import POSTHOC, TAU_OF, methods, short_name
+from softmi.experiments.long_tailed_summaries import (
+    POSTHOC,
+    TAU_OF,
+    contrasts,
+    methods,
+    short_name,
+)
 from softmi.experiments.loss_table import LOSSES
 from softmi.experiments.published_long_tail import NAME as PUBLISHED
 
@@ -114,24 +120,23 @@ def accuracy_table(found: Values) -> str:
     return markdown_table(("%, trained with", *(NAMES[m] for m in measures)), rows)
 
 
-def contrasts(found: Values) -> dict[str, str]:
+def shown_contrasts(found: Values) -> dict[str, str]:
     """Keys of the differences that are shown, and what they are called.
 
-    Each method against softmax, PC-softmax against those that correct, and PC-softmax with the
+    Those of :func:`softmi.experiments.long_tailed_summaries.contrasts`, and PC-softmax with the
     prior put back.
     """
-    known = list(methods(found["accuracy"]))
-    correcting = [m for m in known if m == POSTHOC or LOSSES[m].corrects]
-    pairs = [(m, "softmax") for m in known if m != "softmax"]
-    pairs += [("PC-softmax", m) for m in correcting if m != "PC-softmax"]
-    shown = {f"{short_name(a)}_minus_{short_name(b)}": f"{a} − {b}" for a, b in pairs}
+    shown = {
+        f"{short_name(a)}_minus_{short_name(b)}": f"{a} − {b}"
+        for a, b in contrasts(found["accuracy"])
+    }
     shown["pc_prior_back_minus_softmax"] = "PC-softmax, prior put back − softmax"
     return {key: text for key, text in shown.items() if key in found["differences"]}
 
 
 def difference_table(found: Values) -> str:
-    """Paired differences in points, with intervals over seeds."""
-    shown = contrasts(found)
+    """Differences in points, with intervals over seeds and test pictures."""
+    shown = shown_contrasts(found)
     measures = [
         m
         for m in ("micro", "class_mean", "at_training_prior", "few")
@@ -142,6 +147,19 @@ def difference_table(found: Values) -> str:
         for key, text in shown.items()
     ]
     return markdown_table(("difference", *(NAMES[m] for m in measures)), rows)
+
+
+def family_table(found: Values) -> str:
+    """P-values of the differences that rows rest on, alone and corrected for their number."""
+    if "family" not in found:
+        return "The p-values come with the next full run."
+    shown = shown_contrasts(found)
+    rows = [
+        (shown[key], NAMES[measure], *(f"{number[k]:.2g}" for k in ("p", "holm")))
+        for key, measures in found["family"].items()
+        for measure, number in measures.items()
+    ]
+    return markdown_table(("difference", "in", "p", "p, Holm"), rows)
 
 
 def certainty_table(found: Values) -> str:
@@ -169,7 +187,8 @@ def spread_table(results: Values) -> str:
             for measure, number in record["values"][part]["spread"].items():
                 points = (f"{100 * number[k]:.2f}" for k in ("over_seeds", "over_methods"))
                 where = f"{RECIPES[name].data}, {PARTS[part]}"
-                rows.append((where, NAMES[measure], *points, f"{number['ratio']:.2f}"))
+                ratio = format_number(number["ratio"], 2)
+                rows.append((where, NAMES[measure], *points, ratio))
     header = ("test", "accuracy", "over seeds, points", "over methods, points", "ratio")
     return markdown_table(header, rows) if rows else "Nothing is archived yet."
 
@@ -184,6 +203,7 @@ def published_tables() -> str:
     blocks.append(accuracy_table(found))
     if found["differences"]:
         blocks.append(difference_table(found))
+        blocks.append(family_table(found))
     return "\n\n".join(blocks)
 
 

@@ -13,13 +13,29 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from softmi.evidence.statistics import gather, paired_difference, summarise
-from softmi.experiments.decisions import accuracies, certainty, commonest_class, recalls, shares
+from softmi.evidence.outcomes import Outcomes
+from softmi.evidence.statistics import crossed_p_value, gather, holm, summarise
+from softmi.experiments.decisions import (
+    accuracies,
+    accuracy_differences,
+    accuracy_intervals,
+    certainty,
+    certainty_differences,
+    class_weights,
+    commonest_class,
+    costs_of,
+    hits_of,
+    recalls,
+    shares,
+    with_intervals,
+)
 from softmi.experiments.loss_table import LOSSES, carried_prior
+from softmi.experiments.seed_spread import spread_over_seeds
 from softmi.information import entropy, mutual_information
 from softmi.losses import adjust_logits
 
 POSTHOC = "post-hoc"
+COSTS_KEPT = (("softmax", "as_trained"), ("softmax", "test"))  # of the row lt-moved-log-loss
 PRIOR_POWERS = np.linspace(-1, 1, 17)
 TAUS = np.linspace(0, 2.5, 11)
 TAU_OF = {"softmax": 0.0, "PC-softmax": 1.0}  # strength of the correction inside two losses
@@ -52,54 +68,163 @@ def moved(
     return adjust_logits(logits, train_prior=carried_prior(loss, counts), test_prior=wanted)
 
 
-def by_rule(logits: Logits, loss: str, labels: Labels, counts: Counts) -> dict[str, Any]:
-    """Accuracy and certainty of one network by each rule, and its information in nats.
+def decided(logits: Logits, loss: str, labels: Labels, counts: Counts) -> dict[str, Logits]:
+    """Logits of a network trained with `loss`, by each rule.
 
     The rules: as trained, for equally likely classes, for the training prior, and for the class
     shares of the test. The last is no tuning, but it is knowledge that one may not have.
     """
-    there = moved(logits, loss, counts, shares(labels, len(counts)))
-    decided = {
+    return {
         "as_trained": logits,
         "equal": moved(logits, loss, counts),
         "training": moved(logits, loss, counts, counts / counts.sum()),
-        "test": there,
+        "test": moved(logits, loss, counts, shares(labels, len(counts))),
     }
-    found = {r: accuracies(g, labels, counts) | certainty(g, labels) for r, g in decided.items()}
-    return found | {"information": mutual_information(there, labels).value}
 
 
-def seeds_against_methods(accuracy: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Standard deviation over seeds of the methods that correct, and over their means."""
-    correcting = [
-        way for m, way in methods(accuracy).items() if m == POSTHOC or LOSSES[m].corrects
-    ]
-    found: dict[str, dict[str, float]] = {}
-    if len(correcting) < 2:
-        return found  # one method has no spread
-    for measure in ("micro", "class_mean"):
-        table = np.array([accuracy[n][r][measure]["values"] for n, r in correcting])
-        over_seeds = float(np.sqrt(table.var(1, ddof=1).mean()))
-        over_methods = float(table.mean(1).std(ddof=1))
-        found[measure] = {"over_seeds": over_seeds, "over_methods": over_methods,
-                          "ratio": over_seeds / max(over_methods, 1e-9)}  # fmt: skip
+def by_rule(logits: Logits, loss: str, labels: Labels, counts: Counts) -> dict[str, Any]:
+    """Accuracy and certainty of one network by each rule, and its information in nats."""
+    ways = decided(logits, loss, labels, counts)
+    found = {r: accuracies(g, labels, counts) | certainty(g, labels) for r, g in ways.items()}
+    return found | {"information": mutual_information(ways["test"], labels).value}
+
+
+def outcomes_of(
+    counts: Counts,
+    labels: Mapping[str, Labels],
+    logits: Mapping[str, Sequence[Mapping[str, Logits]]],
+) -> Outcomes:
+    """Hits of every loss by every rule, and the costs that a row of the ledger rests on.
+
+    Arguments as of :func:`evaluate`. Methods are named by loss and rule, such as "softmax/equal".
+    """
+    hits: dict[str, dict[str, np.ndarray]] = {test: {} for test in labels}
+    costs: dict[str, dict[str, np.ndarray]] = {test: {} for test in labels}
+    for test, answers in labels.items():
+        for loss, networks in logits.items():
+            ways = [decided(g[test], loss, answers, counts) for g in networks]
+            for rule in ways[0]:
+                by_seed = [way[rule] for way in ways]
+                hits[test][f"{loss}/{rule}"] = hits_of(by_seed, answers)
+                if (loss, rule) in COSTS_KEPT:
+                    costs[test][f"{loss}/{rule}"] = costs_of(by_seed, answers)
+    kept = {test: y.numpy().astype(np.uint8) for test, y in labels.items()}
+    return Outcomes(counts.numpy(), kept, hits, costs)
+
+
+def correcting(losses: Iterable[str]) -> list[str]:
+    """Methods that are made for the long tail, of the losses that were trained."""
+    return [m for m in methods(losses) if m == POSTHOC or LOSSES[m].corrects]
+
+
+def contrasts(losses: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs that are shown: each method against softmax, PC-softmax against those that correct.
+
+    Without softmax or PC-softmax among the losses their pairs are left out.
+    """
+    known, trained = list(methods(losses)), set(losses)
+    pairs = [(m, "softmax") for m in known if m != "softmax" and "softmax" in trained]
+    of_pc = [m for m in correcting(losses) if m != "PC-softmax" and "PC-softmax" in trained]
+    return pairs + [("PC-softmax", m) for m in of_pc]
+
+
+def family_members(losses: Iterable[str]) -> list[tuple[str, str]]:
+    """Differences between methods that share a test and that rows of the ledger rest on.
+
+    In class mean all that are shown, and at the training prior what PC-softmax pays.
+    """
+    named = [f"{short_name(a)}_minus_{short_name(b)}" for a, b in contrasts(losses)]
+    return [(name, "class_mean") for name in named] + [("pc_minus_softmax", "at_training_prior")]
+
+
+def family(
+    differences: Mapping[str, Mapping[str, Any]], members: Iterable[tuple[str, str]]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """P-values of differences on one test, corrected for their number by Holm's rule.
+
+    Args:
+        differences: By name, then by measure, with intervals over seeds and test images.
+        members: Name and measure of each that belongs to the family.
+
+    Returns:
+        `p` and `holm`, the adjusted p-value, by name and measure.
+
+    """
+    known = [(name, measure) for name, measure in members if name in differences]
+    p_values = [crossed_p_value(differences[name][measure]) for name, measure in known]
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for (name, measure), p, adjusted in zip(known, p_values, holm(p_values), strict=True):
+        found.setdefault(name, {})[measure] = {"p": p, "holm": adjusted}
     return found
 
 
-def differences(accuracy: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Every pair of methods, paired by seed, and networks with their logits moved."""
-    ways = {short_name(m): way for m, way in methods(accuracy).items()} | {
+def seeds_against_methods(outcomes: Outcomes, test: str) -> dict[str, dict[str, Any]]:
+    """Spread over seeds of the methods that correct, and over their means, by measure."""
+    hits, weights = outcomes.hits[test], class_weights(torch.from_numpy(outcomes.counts))
+    losses = {method.split("/")[0] for method in hits}
+    ways = methods(losses)
+    of_methods = [hits["/".join(ways[m])] for m in correcting(losses)]
+    if len(of_methods) < 2 or len(of_methods[0]) < 3:
+        return {}  # one method has no spread, and of two seeds none can be left out
+    stacked, labels = np.stack(of_methods), outcomes.labels[test]
+    return {
+        "micro": spread_over_seeds(stacked),
+        "class_mean": spread_over_seeds(stacked, labels, weights["class_mean"]),
+    }
+
+
+def ways_compared(losses: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Loss and rule of each method, and of networks with their logits moved, by short name."""
+    trained = set(losses)
+    ways = {short_name(m): way for m, way in methods(trained).items()} | {
         "pc_prior_back": ("PC-softmax", "training"),
         "softmax_moved": ("softmax", "test"),
         "pc_moved": ("PC-softmax", "test"),
     }
-    ways = {name: (loss, rule) for name, (loss, rule) in ways.items() if loss in accuracy}
-    measures = next(iter(accuracy.values()))["as_trained"]
+    return {name: (loss, rule) for name, (loss, rule) in ways.items() if loss in trained}
+
+
+def accuracies_held(outcomes: Outcomes, test: str) -> dict[str, dict[str, Any]]:
+    """Accuracies of every loss and rule, and differences of every pair of methods.
+
+    Each with its interval over seeds and test images, differences paired by both.
+
+    Returns:
+        `accuracy` by "loss/rule", and `differences` by name, each by measure.
+
+    """
+    labels = torch.from_numpy(outcomes.labels[test]).long()
+    counts, hits = torch.from_numpy(outcomes.counts), outcomes.hits[test]
+    ways = ways_compared({method.split("/")[0] for method in hits})
     return {
-        f"{a}_minus_{b}": {
-            m: paired_difference(*(accuracy[n][r][m]["values"] for n, r in (ways[a], ways[b])))
-            for m in measures
-        }
+        "accuracy": {m: accuracy_intervals(h, labels, counts) for m, h in hits.items()},
+        "differences": {
+            f"{a}_minus_{b}": accuracy_differences(
+                hits["/".join(ways[a])], hits["/".join(ways[b])], labels, counts
+            )
+            for a, b in itertools.permutations(ways, 2)
+        },
+    }
+
+
+def certainties_apart(
+    accuracy: Mapping[str, Any], costs: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, Any]]:
+    """Differences in certainty of every pair of methods.
+
+    Args:
+        accuracy: Summaries by loss, rule and measure.
+        costs: Of each image, by "loss/rule", of the methods that have them kept.
+
+    """
+    ways = ways_compared(accuracy)
+    return {
+        f"{a}_minus_{b}": certainty_differences(
+            accuracy[ways[a][0]][ways[a][1]],
+            accuracy[ways[b][0]][ways[b][1]],
+            costs.get("/".join(ways[a])),
+            costs.get("/".join(ways[b])),
+        )
         for a, b in itertools.permutations(ways, 2)
     }
 
@@ -203,6 +328,7 @@ def evaluate(
     """
     pictures = {"train": int(counts.sum())} | {test: len(y) for test, y in labels.items()}
     values: dict[str, Any] = {"counts": counts, "pictures": pictures}
+    outcomes = outcomes_of(counts, labels, logits)
     for test, answers in labels.items():
         there = shares(answers, len(counts))
         asked = {loss: [g[test] for g in networks] for loss, networks in logits.items()}
@@ -211,10 +337,13 @@ def evaluate(
             {loss: by_rule(g[i], loss, answers, counts) for loss, g in asked.items()}
             for i in seeds
         ])  # fmt: skip
+        held = accuracies_held(outcomes, test)
+        apart = certainties_apart(accuracy, outcomes.costs[test])
         values[test] = {
-            "accuracy": accuracy,
-            "differences": differences(accuracy),
-            "spread": seeds_against_methods(accuracy),
+            "accuracy": with_intervals(accuracy, held["accuracy"]),
+            "differences": {k: found | apart[k] for k, found in held["differences"].items()},
+            "family": family(held["differences"], family_members(logits)),
+            "spread": seeds_against_methods(outcomes, test),
             "commonest_class": commonest_class(answers, counts),
             "uniform_guess": dict.fromkeys(
                 ("micro", "class_mean", "at_training_prior"), 1 / len(counts)

@@ -11,21 +11,28 @@ and the ledger read. `--device cuda --precision 32-true` is the recipe on a GPU,
 import argparse
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from softmi.datasets import cifar10, cifar10_long_tailed, content_sha256, long_tailed_counts
 from softmi.evidence.results import project_root, provenance, save_result
-from softmi.evidence.statistics import gather, paired_difference
-from softmi.experiments.decisions import accuracies
+from softmi.evidence.statistics import gather
+from softmi.experiments.decisions import (
+    accuracies,
+    accuracy_differences,
+    accuracy_intervals,
+    hits_of,
+    with_intervals,
+)
 from softmi.experiments.long_tailed_losses import train_network
 from softmi.experiments.long_tailed_recipes import RECIPES
-from softmi.experiments.long_tailed_summaries import methods, moved, short_name
+from softmi.experiments.long_tailed_summaries import decided, family, methods, short_name
 
 NAME = "06_long_tailed_losses_published"
 RECIPE = RECIPES["cifar10lt_published"]
@@ -88,26 +95,73 @@ def run_unit(
     return record
 
 
-def judge_unit(loss: str, seed: int) -> dict[str, dict[str, float]]:
-    """Accuracies of a kept network by three rules: as trained, equal classes, training prior."""
+def kept_logits(loss: str, seed: int) -> tuple[dict[str, Tensor], Tensor]:
+    """Logits of a kept network by three rules, and the labels of the test.
+
+    As trained, for equally likely classes and for the training prior.
+    """
     kept = np.load(unit_path(loss, seed))
     logits = torch.from_numpy(kept["logits"].astype(np.float32))
     labels = torch.from_numpy(kept["labels"].astype(np.int64))
+    ways = decided(logits, loss, labels, torch.tensor(long_tailed_counts()))
+    return {rule: ways[rule] for rule in ("as_trained", "equal", "training")}, labels
+
+
+def judge_unit(loss: str, seed: int) -> dict[str, dict[str, float]]:
+    """Accuracies of a kept network by three rules: as trained, equal classes, training prior."""
+    ways, labels = kept_logits(loss, seed)
     counts = torch.tensor(long_tailed_counts())
-    decided = {
-        "as_trained": logits,
-        "equal": moved(logits, loss, counts),
-        "training": moved(logits, loss, counts, counts / counts.sum()),
+    return {rule: accuracies(g, labels, counts) for rule, g in ways.items()}
+
+
+def judge_units(units: Iterable[tuple[str, int]]) -> dict[str, Any]:
+    """Accuracies and differences of kept networks, from their logits.
+
+    Accuracies are summaries over the seeds of a loss; differences are paired over the seeds that
+    both losses have. Both have intervals over seeds and test images, where there are two seeds or
+    more; a difference of fewer is left out.
+    """
+    judged: dict[str, dict[int, Any]] = {}
+    hits: dict[str, dict[int, dict[str, np.ndarray]]] = {}
+    counts, labels = torch.tensor(long_tailed_counts()), torch.empty(0, dtype=torch.long)
+    for loss, seed in units:
+        ways, labels = kept_logits(loss, seed)
+        judged.setdefault(loss, {})[seed] = judge_unit(loss, seed)
+        right = {rule: hits_of([g], labels)[0] for rule, g in ways.items()}
+        hits.setdefault(loss, {})[seed] = right
+
+    def of_seeds(loss: str, rule: str, seeds: Iterable[int]) -> np.ndarray:
+        return np.stack([hits[loss][s][rule] for s in seeds])
+
+    held = {
+        f"{loss}/{rule}": accuracy_intervals(of_seeds(loss, rule, of), labels, counts)
+        for loss, of in judged.items()
+        for rule in next(iter(of.values()))
+        if len(of) > 1
     }
-    return {rule: accuracies(g, labels, counts) for rule, g in decided.items()}
+    named = {short_name(method): way for method, way in methods(judged).items()}
+    differences = {}
+    for a, b in PAIRS:
+        if a not in named or b not in named:
+            continue
+        (ours, rule), (theirs, other) = named[a], named[b]
+        seeds = sorted(judged[ours].keys() & judged[theirs].keys())
+        if len(seeds) > 1:
+            differences[f"{a}_minus_{b}"] = accuracy_differences(
+                of_seeds(ours, rule, seeds), of_seeds(theirs, other, seeds), labels, counts
+            )
+    summaries = {loss: gather(list(of.values())) for loss, of in judged.items()}
+    return {
+        "accuracy": with_intervals(summaries, held),
+        "differences": differences,
+        "family": family(differences, [(name, "class_mean") for name in differences]),
+    }
 
 
 def summarise_units() -> Path:
     """Write the result file from the units that are kept, and return its path.
 
-    Accuracies are summaries over the seeds of a loss; differences are paired over the seeds that
-    both losses have, and left out where those are fewer than two. The provenance of each unit,
-    of the commit that trained it, is among the values.
+    The provenance of each unit, of the commit that trained it, is among the values.
 
     Raises:
         FileNotFoundError: No unit is kept.
@@ -119,17 +173,11 @@ def summarise_units() -> Path:
         raise FileNotFoundError(f"no units in {unit_path(*UNITS[0]).parent}: train some first")
     records = {u: json.loads(unit_path(*u).with_suffix(".json").read_text()) for u in units}
     protocol, data = _common(records)
-    judged: dict[str, dict[int, Any]] = {}
-    for loss, seed in units:
-        judged.setdefault(loss, {})[seed] = judge_unit(loss, seed)
     sources = {u: record["provenance"] for u, record in records.items()}
     return save_result(
         NAME,
         {
-            "official": {
-                "accuracy": {loss: gather(list(of.values())) for loss, of in judged.items()},
-                "differences": _differences(judged),
-            },
+            "official": judge_units(units),
             "units": {
                 f"{loss}-{seed}": {k: sources[loss, seed][k] for k in _KEPT}
                 for loss, seed in units
@@ -158,25 +206,6 @@ def _common(records: Mapping[Any, Mapping[str, Any]]) -> tuple[dict[str, Any], d
             f"their settings: {settings}"
         )
     return {field: settings[0][field] for field in fields}, data[0]
-
-
-def _differences(judged: Mapping[str, Mapping[int, Any]]) -> dict[str, dict[str, Any]]:
-    ways = {short_name(method): way for method, way in methods(judged).items()}
-    found = {}
-    for a, b in PAIRS:
-        if a not in ways or b not in ways:
-            continue
-        (ours, rule), (theirs, other) = ways[a], ways[b]
-        seeds = sorted(judged[ours].keys() & judged[theirs].keys())
-        if len(seeds) > 1:
-            found[f"{a}_minus_{b}"] = {
-                measure: paired_difference(
-                    [judged[ours][s][rule][measure] for s in seeds],
-                    [judged[theirs][s][other][measure] for s in seeds],
-                )
-                for measure in judged[ours][seeds[0]][rule]
-            }
-    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

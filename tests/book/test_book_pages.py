@@ -17,7 +17,7 @@ from prose import as_shown
 from pybtex.database import parse_string
 
 from softmi.evidence.ledger import judge, load_claims
-from softmi.evidence.results import load_result
+from softmi.evidence.results import command_of, load_result
 from tools import build_pages, headline_figure, perturb, print_book, scoreboard
 from tools.edit_links import lead_to_source
 from tools.scoreboard import ROOT
@@ -74,7 +74,7 @@ def test_each_claim_of_the_page_has_its_evidence_folded_under_it(judgements):
         start = page.index(f"{{#claim-{j.claim.id}}}")
         row = page[start : page.index("</details>", start)]
         assert j.claim.reason in row
-        assert f"make full NB={j.claim.notebook[:2]}" in row
+        assert f"`{command_of(j.claim.check.result.partition(':')[0])}`" in row
         if p := j.provenance:
             for shown in (
                 p["date"],
@@ -122,7 +122,9 @@ def test_cost_page_counts_each_run_once():
     page = build_pages.cost_page()
     total = sum(p["seconds"] for _, _, p in runs)
     assert page.startswith(f"**{scoreboard.duration(total)}** in all, for {len(runs)} full runs")
-    assert page.count("`make full NB=") == len(runs)
+    commands = [command_of(names[0].removesuffix(".json")) for _, names, _ in runs]
+    for command in set(commands):
+        assert page.count(f"`{command}`") == commands.count(command)
 
 
 # --- Citation and addresses -------------------------------------------------------------------

@@ -164,6 +164,9 @@ def test_smoke_and_full_results_live_apart(root):
 def test_a_missing_result_says_how_to_make_it():
     with pytest.raises(FileNotFoundError, match=r"'04_x' of profile full: run `make full NB=04`"):
         load_result("04_x")
+    command = r"run `python -m softmi\.experiments\.published_long_tail`"
+    with pytest.raises(FileNotFoundError, match=command):  # which `make full` does not run
+        load_result("06_long_tailed_losses_published")
     with pytest.raises(FileNotFoundError, match=r"profile smoke: run `make notebooks`"):
         load_result("04_x", "smoke")
 

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from softmi.evidence.statistics import crossed_interval, holm, paired_difference
+from softmi.evidence.statistics import (
+    crossed_interval,
+    crossed_p_value,
+    holm,
+    paired_difference,
+)
 
 # Standard deviations of seeds, images and their interaction.
 REGIMES = {
@@ -90,6 +95,95 @@ def test_its_parts_are_those_of_the_two_way_layout():
 def test_groups_of_one_size_have_the_mean_of_all():
     x = np.random.default_rng(2).normal(size=(3, 40))
     assert crossed_interval(x, np.arange(40) % 4)["mean"] == pytest.approx(x.mean())
+
+
+def test_equal_weights_of_classes_are_the_mean_of_the_classes_means():
+    x, groups = np.random.default_rng(3).normal(size=(4, 60)), np.repeat([0, 1, 2], [10, 20, 30])
+    plain, weighted = crossed_interval(x, groups), crossed_interval(x, groups, [1 / 3] * 3)
+    assert weighted["values"] == pytest.approx(plain["values"])
+    assert weighted["variance"] == pytest.approx(plain["variance"])
+    assert (weighted["low"], weighted["high"]) == pytest.approx((plain["low"], plain["high"]))
+
+
+def test_weights_are_those_of_the_classes_means_and_their_variances():
+    """Groups are drawn apart: the parts of the variance add with the squares of the weights."""
+    x, groups = np.random.default_rng(4).normal(size=(3, 30)), np.repeat([0, 1, 2], 10)
+    found = crossed_interval(x, groups, [0.7, 0.0, 0.3])
+    own = [crossed_interval(x[:, groups == g]) for g in (0, 2)]
+    expected = 0.7 * np.array(own[0]["values"]) + 0.3 * np.array(own[1]["values"])
+    assert found["values"] == pytest.approx(expected.tolist())
+    assert (found["images"], found["groups"]) == (20, 2)  # the group of weight zero is left out
+    for part in ("images", "interaction"):
+        parts = [o["variance"][part] for o in own]
+        assert found["variance"][part] == pytest.approx(0.49 * parts[0] + 0.09 * parts[1])
+    alone = crossed_interval(x[:, groups == 1])
+    kept = crossed_interval(x, groups, [0.0, 1.0, 0.0])
+    assert (kept["low"], kept["high"]) == pytest.approx((alone["low"], alone["high"]))
+
+
+def weighted_coverage(seeds: int, experiments: int) -> float:
+    """Share of intervals that hold the truth, of hits in classes of unlike size and weight.
+
+    Each image has a propensity of its own, each network a shift of all, and a class as many images
+    and as much weight as in a skewed test that is judged by the classes' shares of training.
+    """
+    rng = np.random.default_rng(seeds)
+    sizes, weights = np.array([20, 60, 120, 200]), np.array([0.5, 0.3, 0.15, 0.05])
+    groups, levels = np.repeat(np.arange(4), sizes), np.array([0.9, 0.8, 0.6, 0.4])
+    held = 0
+    for _ in range(experiments):
+        # Uniform about its class's level, so that the mean hit of a class is its level exactly.
+        image = levels[groups] + rng.uniform(-0.08, 0.08, len(groups))
+        x = rng.random((seeds, len(groups))) < image + rng.uniform(-0.02, 0.02, (seeds, 1))
+        found = crossed_interval(x, groups, weights)
+        held += found["low"] <= weights @ levels <= found["high"]
+    return held / experiments
+
+
+@pytest.mark.minutes
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_the_weighted_interval_covers(seeds):
+    """Not below .95 by three standard errors of 2,000 experiments, or by what is discrete."""
+    assert 0.93 <= weighted_coverage(seeds, 2000)
+
+
+def test_the_weighted_interval_covers_in_a_short_form():
+    assert weighted_coverage(5, 200) >= 0.95 - 3 * (0.95 * 0.05 / 200) ** 0.5
+
+
+def test_the_p_value_is_where_the_interval_ends_at_zero():
+    x = np.random.default_rng(5).normal(0.2, 1.0, (5, 80))
+    p = crossed_p_value(crossed_interval(x))
+    assert 0.0001 < p < 0.9
+    edge = crossed_interval(x, confidence=1 - p)
+    assert edge["low"] == pytest.approx(0, abs=1e-9)
+    turned = crossed_p_value(crossed_interval(-x))
+    assert turned == pytest.approx(p)
+
+
+def test_the_p_value_is_students_where_images_do_not_matter():
+    values = np.array([0.3, 0.1, 0.4, 0.15])
+    found = crossed_p_value(crossed_interval(values[:, None] + np.zeros((4, 50))))
+    assert found == pytest.approx(scipy.stats.ttest_1samp(values, 0).pvalue)
+
+
+def test_the_p_value_of_what_does_not_vary_is_none_or_all():
+    assert crossed_p_value(crossed_interval(np.zeros((3, 10)))) == 1.0
+    assert crossed_p_value(crossed_interval(np.ones((3, 10)))) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("groups", "weights", "message"),
+    [
+        (None, [1.0], "1 weights need groups from 0 to 0"),
+        ([0, 0, 1, 2], [0.5, 0.5], "2 weights need groups from 0 to 1"),
+        ([0, 0, 0, 0], [0.5, 0.5], "has no images"),
+        ([0, 0, 1, 1], [0.0, 0.0], "no group has a weight"),
+    ],
+)
+def test_weights_that_do_not_fit_the_groups_are_refused(groups, weights, message):
+    with pytest.raises(ValueError, match=message):
+        crossed_interval(np.zeros((2, 4)), groups, weights)
 
 
 @pytest.mark.parametrize(

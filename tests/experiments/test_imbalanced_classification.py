@@ -16,10 +16,10 @@ from softmi import mutual_information
 from softmi.evidence.ledger import load_claims
 from softmi.evidence.results import lookup
 from softmi.experiments import imbalanced_classification as chapter
-from softmi.experiments.imbalanced_classification import (
+from softmi.experiments.imbalanced_classification import NAME, run
+from softmi.experiments.imbalanced_classification_summaries import (
     CONTRASTS,
     EVEN_SHARES,
-    NAME,
     NETWORKS,
     TESTS,
     Run,
@@ -27,7 +27,8 @@ from softmi.experiments.imbalanced_classification import (
     decide,
     evaluate,
     information,
-    run,
+    intervals,
+    outcomes_of,
     too_sure,
 )
 from softmi.experiments.imbalanced_classification_training import SETTINGS
@@ -89,6 +90,39 @@ def test_what_rule_and_loss_contribute_is_split(values):
         assert rule == pytest.approx(gain, abs=1e-7)
     over = found["rule_over_loss"]["class_mean"]["values"]
     assert over == pytest.approx(np.abs(found["rule"]["class_mean"]["values"]).tolist(), abs=1e-7)
+
+
+def test_the_difference_of_two_effects_is_that_of_their_sizes(values):
+    """Where rule and loss pull one way in every seed it is the size of the one minus the other."""
+    found = values["official"]["differences"]
+    rule, loss, over = (found[k]["class_mean"] for k in ("rule", "loss", "rule_over_loss"))
+    expected = abs(rule["mean"]) - abs(loss["mean"])
+    assert over["mean"] == pytest.approx(expected)
+    assert (over["n"], over["images"]) == (3, 200)
+
+
+def test_differences_hold_the_chance_of_test_images(values):
+    """Two methods that differ alike in every seed still differ otherwise on other images."""
+    labels = torch.arange(200) % 10
+    logits = torch.eye(10)[labels]
+    other = logits.clone()
+    other[::9] = 0.0  # wrong about the same images, whatever the seed
+    same = [
+        Run(COUNTS, {"official": labels}, {"softmax": {"official": logits},
+                                           "pc_softmax": {"official": other}})
+        for _ in range(3)
+    ]  # fmt: skip
+    found = intervals(outcomes_of(same), "official")["differences"]
+    paid = found["pc_prior_back_minus_softmax"]["micro"]
+    assert paid["variance"]["seeds"] == pytest.approx(0, abs=1e-12)
+    assert paid["low"] < paid["mean"] < paid["high"]
+
+
+def test_runs_on_other_images_have_no_outcomes_in_common():
+    first, other = made_up(0), made_up(1)
+    moved = replace(other, labels={t: y.roll(1) for t, y in other.labels.items()})
+    with pytest.raises(ValueError, match="not tested on the same images"):
+        outcomes_of([first, moved])
 
 
 def test_the_curve_goes_through_the_accuracies(values):

@@ -35,7 +35,7 @@ def test_the_full_profile_is_the_authors_protocol():
 
 
 def test_digits_are_cut_as_mnist_is():
-    parts = digits_task(0)
+    parts = digits_task()
     counts = torch.bincount(parts["train"][1], minlength=10)
     assert (counts[::2] == 12).all()
     assert ((counts[1::2] > 110) & (counts[1::2] <= 120)).all()  # all of a digit, if fewer
@@ -45,14 +45,13 @@ def test_digits_are_cut_as_mnist_is():
     assert all(x.shape[1:] == (1, 16, 16) for x, _ in parts.values())
 
 
-def test_the_seed_divides_the_digits():
-    first, again, other = (load_task(QUICK, seed)["train"][0] for seed in (0, 0, 1))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+def test_all_networks_answer_the_same_pictures():
+    first, again = load_task(QUICK), load_task(QUICK)
+    assert all(torch.equal(first[part][0], again[part][0]) for part in first)
 
 
 def test_the_two_ways_to_write_one_loss_train_one_network():
-    found = weights_apart(QUICK, digits_task(0)["train"], seed=0)
+    found = weights_apart(QUICK, digits_task()["train"], seed=0)
     assert found["float32_balanced"]["first"] < 1e-5
     assert found["float64_balanced"]["worst"] < 1e-12
     assert found["float64_plain"]["first"] > 1e-3

@@ -76,7 +76,7 @@ def test_a_result_of_fewer_losses_is_shown_as_it_is(cifar):
 
 
 def test_differences_that_are_shown_are_those_of_the_claims(cifar):
-    shown = show.contrasts(cifar)
+    shown = show.shown_contrasts(cifar)
     assert list(shown)[:3] == [
         "weighted_minus_softmax", "focal_minus_softmax", "ldam_minus_softmax"
     ]  # fmt: skip
@@ -125,3 +125,18 @@ def test_what_was_not_run_by_the_published_recipe_is_said(tmp_path, monkeypatch,
     found = rows(show.papers_table())[2:]
     assert [row[3] for row in found[:3]] == ["36.3 ± 0.9", "48.1 ± 1.1", "50.5 ± 0.5"]
     assert found[3][3] == "70.2 ± 0.5"
+
+
+def test_a_family_is_shown_beside_its_differences(cifar):
+    """Of results from before its p-values were kept, that they are to come."""
+    assert "next full run" in show.family_table({k: v for k, v in cifar.items() if k != "family"})
+    family = {"pc_minus_softmax": {"class_mean": {"p": 0.0123, "holm": 0.098}}}
+    found = rows(show.family_table({**cifar, "family": family}))
+    assert found[2] == ["PC-softmax − softmax", "class mean", "0.012", "0.098"]
+
+
+def test_a_ratio_of_spreads_comes_with_its_interval(archive):
+    ratio = {"mean": 0.21, "low": 0.1, "high": 0.45, "n": 5}
+    number = {"over_seeds": 0.01, "over_methods": 0.05, "ratio": ratio}
+    record = {"values": {"official": {"spread": {"class_mean": number}}}}
+    assert rows(show.spread_table({"cifar10lt": record}))[2][-1] == "0.21 [0.10, 0.45]"

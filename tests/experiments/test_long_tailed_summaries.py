@@ -12,11 +12,12 @@ from long_tail import answers, tiny
 from softmi.evidence.ledger import load_claims
 from softmi.evidence.results import lookup
 from softmi.experiments.long_tailed_summaries import (
+    accuracies_held,
     by_rule,
-    differences,
     evaluate,
     methods,
     moved,
+    outcomes_of,
     prior_curves,
     reliability,
     seeds_against_methods,
@@ -101,18 +102,60 @@ def test_differences_are_paired_and_antisymmetric(values):
     assert found["pc_moved_minus_pc"]["micro"]["n"] == 3
 
 
-def test_spread_is_over_seeds_and_over_the_methods_that_correct():
-    def of(values):
-        return {"micro": {"values": values}, "class_mean": {"values": values}}
+def test_spread_is_over_the_methods_that_correct():
+    """Plain softmax and focal loss are not among them: their hits do not matter."""
+    labels = answers(0, COUNTS)[1]
+    before = outcomes_of(COUNTS, {"t": labels}, networks(LOSSES, tests=("t",)))
+    found = seeds_against_methods(before, "t")["class_mean"]
+    assert found["ratio"]["low"] < found["ratio"]["mean"] < found["ratio"]["high"]
+    for method in ("softmax/as_trained", "focal/as_trained", "PC-softmax/equal"):
+        before.hits["t"][method][:] = True
+    after = seeds_against_methods(before, "t")["class_mean"]
+    assert after == found
+    before.hits["t"]["softmax/equal"][:] = True  # post-hoc
+    assert seeds_against_methods(before, "t")["class_mean"] != found
 
-    accuracy = {
-        "softmax": {"as_trained": of([9.0, 9.0]), "equal": of([1.0, 3.0])},
-        "PC-softmax": {"as_trained": of([4.0, 6.0])},
-    }
-    found = seeds_against_methods(accuracy)["micro"]  # plain softmax is not among them
-    assert found["over_seeds"] == pytest.approx(2**0.5)
-    assert found["over_methods"] == pytest.approx(3 / 2**0.5)
-    assert found["ratio"] == pytest.approx(2 / 3)
+
+def test_the_family_is_corrected_for_its_number(values):
+    found = values["official"]
+    members = {(k, m): n for k, of in found["family"].items() for m, n in of.items()}
+    assert len(members) == 9
+    assert ("pc_minus_ldam", "class_mean") in members
+    assert ("pc_minus_softmax", "at_training_prior") in members
+    for (key, measure), number in members.items():
+        difference = found["differences"][key][measure]
+        # One rule: an interval misses zero where the p-value is below one minus its coverage.
+        assert (number["p"] < 0.05) == (difference["low"] > 0 or difference["high"] < 0)
+        assert number["p"] <= number["holm"] <= min(9 * number["p"], 1.0) + 1e-12
+
+
+def test_intervals_are_computed_again_from_the_outcomes_alone(values):
+    labels = answers(0, COUNTS)[1]
+    outcomes = outcomes_of(COUNTS, {"official": labels}, networks(tests=("official",)))
+    held = accuracies_held(outcomes, "official")
+    assert (
+        held["differences"]["pc_minus_focal"]["few"]
+        == (values["official"]["differences"]["pc_minus_focal"]["few"])
+    )
+    found = held["accuracy"]["PC-softmax/as_trained"]["class_mean"]
+    stored = values["official"]["accuracy"]["PC-softmax"]["as_trained"]["class_mean"]
+    assert (stored["low"], stored["high"]) == (found["low"], found["high"])
+    assert stored["mean"] == pytest.approx(found["mean"], abs=1e-6)  # from single precision
+
+
+def test_the_cost_of_wrong_probabilities_holds_the_chance_of_images(values):
+    """The one difference of costs that a row rests on; of others the interval is over seeds."""
+    found = values["official"]["differences"]
+    moved_costs = found["softmax_moved_minus_softmax"]
+    assert moved_costs["cross_entropy"]["images"] == 60
+    assert "images" not in moved_costs["calibration_error"]
+    assert "images" not in found["pc_minus_focal"]["cross_entropy"]
+    accuracy = values["official"]["accuracy"]["softmax"]
+    apart = (
+        accuracy["test"]["cross_entropy"]["mean"] - accuracy["as_trained"]["cross_entropy"]["mean"]
+    )
+    # Costs are kept in half precision: eleven bits of numbers of order one.
+    assert moved_costs["cross_entropy"]["mean"] == pytest.approx(apart, abs=2**-11)
 
 
 def test_reliability_counts_answers_by_their_probability():
@@ -170,4 +213,3 @@ def test_differences_need_no_loss_in_particular():
         COUNTS, {"official": labels}, networks(("focal", "LDAM-DRW"), tests=("official",))
     )
     assert set(found["official"]["differences"]) == {"focal_minus_ldam", "ldam_minus_focal"}
-    assert differences(found["official"]["accuracy"]) == found["official"]["differences"]

@@ -13,6 +13,7 @@ from long_tail import answers
 from softmi.datasets import long_tailed_counts
 from softmi.evidence.ledger import load_claims
 from softmi.evidence.results import lookup
+from softmi.evidence.statistics import summarise
 from softmi.experiments import published_long_tail as published
 from softmi.experiments.decisions import accuracies
 from softmi.experiments.published_long_tail import NAME, UNITS, main, summarise_units, unit_path
@@ -102,9 +103,27 @@ def test_differences_are_paired_by_the_seeds_that_both_have():
     found = official["differences"]["pc_minus_softmax"]["class_mean"]
     assert found["values"] == pytest.approx(np.subtract(pc, softmax[1:]).tolist())
     posthoc = official["differences"]["posthoc_minus_softmax"]["class_mean"]
-    assert posthoc["n"] == 3
+    assert (posthoc["n"], posthoc["images"]) == (3, 200)
     assert "ldam_minus_softmax" not in official["differences"]  # one seed has no spread
     assert official["accuracy"]["LDAM-DRW"]["equal"]["class_mean"]["n"] == 1
+
+
+def test_numbers_of_a_recipe_hold_the_chance_of_seeds_and_images():
+    for unit in UNITS[:6]:
+        keep(*unit)
+    official = json.loads(summarise_units().read_text())["values"]["official"]
+    number = official["accuracy"]["softmax"]["as_trained"]["class_mean"]
+    assert number["images"] == 200
+    assert number["low"] < number["mean"] < number["high"]
+    over_seeds = summarise(number["values"])["sd"] / 3**0.5
+    parts = official["differences"]["pc_minus_softmax"]["class_mean"]["variance"]
+    assert set(parts) == {"seeds", "images", "interaction"}
+    # Twenty images a class: what they do is more than what three alike networks do.
+    assert number["variance"]["images"] > 0
+    assert number["high"] - number["low"] > 2 * over_seeds
+    family = official["family"]
+    assert set(family) == set(official["differences"])
+    assert all(f["class_mean"]["p"] <= f["class_mean"]["holm"] for f in family.values())
 
 
 def test_units_of_two_recipes_are_not_mixed():

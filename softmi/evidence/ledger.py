@@ -183,10 +183,14 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 
 def judge(claim: Claim) -> Judgement:
     """Compute the verdict on a claim from the committed full results."""
-    judgement = _verdict(claim)
+    try:
+        result = load_result(_parts(claim.check)[0])
+    except FileNotFoundError as error:
+        return Judgement(claim, "not run", why=str(error))
+    judgement = _verdict(claim, result)
     if judgement.provenance is None:
         return judgement
-    change, first = changed_since_run(claim.id, as_registered(vars_of(claim)), claim.check.result)
+    change, first = changed_since_run(claim.id, as_registered(vars_of(claim)), result)
     return replace(judgement, change=change, first=first)
 
 
@@ -200,12 +204,8 @@ def vars_of(claim: Claim) -> dict[str, Any]:
     return entry | {"check": checks[0], "conditions": checks[1:]}
 
 
-def _verdict(claim: Claim) -> Judgement:
-    name, path = claim.check.result.split(":")
-    try:
-        result = load_result(name)
-    except FileNotFoundError as error:
-        return Judgement(claim, "not run", why=str(error))
+def _verdict(claim: Claim, result: Mapping[str, Any]) -> Judgement:
+    name, path = _parts(claim.check)
     source = result["provenance"]
     try:
         ours = lookup(result, path)
@@ -233,7 +233,8 @@ def _verdict(claim: Claim) -> Judgement:
     if outcome != "met":
         return Judgement(claim, failed, ours, _DETAIL.get(outcome, ""), source)
     try:
-        found = [(c, c.outcome(_number(c.result))) for c in claim.conditions]
+        known = {name: result}
+        found = [(c, c.outcome(_number(c, known))) for c in claim.conditions]
     except (FileNotFoundError, KeyError) as error:
         why = f"a condition has no result yet ({error.args[0]}): {_how_to_run(claim)}"
         return Judgement(claim, "not run", ours, why, source)
@@ -245,6 +246,14 @@ def _how_to_run(claim: Claim) -> str:
     return f"run `make full NB={claim.notebook[:2]}`"
 
 
-def _number(reference: str) -> Any:
-    name, path = reference.split(":")
-    return lookup(load_result(name), path)
+def _parts(check: Check) -> tuple[str, str]:
+    name, path = check.result.split(":")
+    return name, path
+
+
+def _number(check: Check, known: dict[str, Mapping[str, Any]]) -> Any:
+    """The number of a check; `known` holds the results that were read."""
+    name, path = _parts(check)
+    if name not in known:
+        known[name] = load_result(name)
+    return lookup(known[name], path)

@@ -3,9 +3,9 @@
 claims/sealed.json holds a digest of each part of each result, and of each row on a result what
 decides: who asserts it, what, the check, its conditions, its kind. A test compares them
 (`problems`). This command, a part of `make claims`, seals what is new: the result of another run,
-and the rows that are read from it. What was sealed stays so: numbers of the same run are refused
-whatever they say, and a row only changes with a reason in its field `amended`. To take a seal off,
-delete its line: the review of the change sees it.
+and the rows that are read from it. What was sealed stays so: other numbers of the same run are
+refused, and a row only changes with a reason in its field `amended`. To take a seal off, delete
+its line: the review of the change sees it.
 """
 
 import hashlib
@@ -16,9 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from softmi.evidence.registry import REGISTERED, as_registered
+from softmi.evidence.registry import REGISTERED, as_registered, entries_of
 from softmi.evidence.results import lookup
 from tools.notebooks import ROOT
 
@@ -91,14 +89,22 @@ def current(root: Path = ROOT) -> dict[str, dict[str, Any]]:
     results = {n: _of_text(t, json.dumps(before.get(n))) for n, t in sorted(files.items())}
     rows = {}
     for path in sorted((root / "claims").glob("*.yml")):
-        for entry in _entries(path.read_text(encoding="utf-8")):
-            name, key = entry["check"]["result"].split(":")
-            if name in files and _has(files[name], key):
-                rows[entry["id"]] = seal_of_row(entry, results[name]["run"])
+        ledger = path.read_text(encoding="utf-8")
+        rows |= _rows(ledger, tuple((n, t) for n, t in files.items() if f"{n}:" in ledger))
     return {"results": results, "rows": rows}
 
 
 # What has not changed is not read twice: the tests compare the project dozens of times.
+@cache
+def _rows(ledger: str, files: tuple[tuple[str, str], ...]) -> dict[str, dict[str, Any]]:
+    texts, found = dict(files), {}
+    for entry in entries_of(ledger):
+        name, key = entry["check"]["result"].split(":")
+        if name in texts and _has(texts[name], key):
+            found[entry["id"]] = seal_of_row(entry, run_of(_record(texts[name])))
+    return found
+
+
 @cache
 def _record(text: str) -> dict[str, Any]:
     return json.loads(text)
@@ -107,11 +113,6 @@ def _record(text: str) -> dict[str, Any]:
 @cache
 def _of_text(text: str, registered: str) -> dict[str, str]:
     return seal_of_result(_record(text), json.loads(registered))
-
-
-@cache
-def _entries(text: str) -> list[dict[str, Any]]:
-    return yaml.safe_load(text) or []
 
 
 def _has(text: str, path: str) -> bool:

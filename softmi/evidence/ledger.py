@@ -5,9 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from softmi.evidence.registry import as_registered, changed_since_run
+from softmi.evidence.registry import as_registered, changed_since_run, entries_of
 from softmi.evidence.results import load_result, lookup, project_root
 from softmi.evidence.statistics import has_spread, interval
 from softmi.evidence.verdicts import Outcome, Relation, decide
@@ -161,7 +159,8 @@ def load_claims(folder: Path | None = None) -> list[Claim]:
     """
     folder = folder or project_root() / "claims"
     claims = []
-    for path, entry in ((p, e) for p in sorted(folder.glob("*.yml")) for e in _entries(p)):
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.yml"))}
+    for path, entry in ((p, e) for p, text in texts.items() for e in entries_of(text)):
         try:
             entry["check"] = Check(**entry["check"])
             entry["conditions"] = tuple(Check(**c) for c in entry.get("conditions", ()))
@@ -175,10 +174,6 @@ def load_claims(folder: Path | None = None) -> list[Claim]:
     if twice := {i for i in ids if ids.count(i) > 1}:
         raise ValueError(f"{folder.name}/: more than one claim with id {sorted(twice)}")
     return claims
-
-
-def _entries(path: Path) -> list[dict[str, Any]]:
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or []
 
 
 def judge(claim: Claim) -> Judgement:

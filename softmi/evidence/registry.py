@@ -28,6 +28,15 @@ RENAMED = {
 }
 
 
+def entries_of(text: str) -> list[dict[str, Any]]:
+    """The rows in the text of one file of the ledger, as they are written."""
+    return yaml.load(text, Loader=_LOADER) or []
+
+
+# The parser in C where PyYAML was built with it: the same rows, ten times as fast.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
 def as_registered(entry: Mapping[str, Any], *, renumber: bool = False) -> dict[str, Any]:
     """Return what counts of a row, in one form for the ledger's old and new ones.
 
@@ -79,7 +88,7 @@ def rows_of_result(name: str, entries: Iterable[Mapping[str, Any]]) -> dict[str,
 def registered_now(name: str) -> dict[str, dict[str, Any]]:
     """The rows of the ledger, as it stands, that a run of `name` is made for."""
     files = sorted((project_root() / "claims").glob("*.yml"))
-    entries = (e for f in files for e in yaml.safe_load(f.read_text(encoding="utf-8")) or [])
+    entries = (e for f in files for e in entries_of(f.read_text(encoding="utf-8")))
     return rows_of_result(name, entries)
 
 
@@ -92,7 +101,7 @@ def rows_at(commit: str, name: str) -> dict[str, dict[str, Any]]:
     """
     files = _git("ls-tree", "-r", "--name-only", commit, "claims.yml", "claims/").split()
     texts = [_git("show", f"{commit}:{file}") for file in files if file.endswith(".yml")]
-    entries = [entry for text in texts for entry in yaml.safe_load(text) or []]
+    entries = [entry for text in texts for entry in entries_of(text)]
     old_numbers = any(e["notebook"] in RENAMED for e in entries)
     rows = (as_registered(e, renumber=old_numbers) | {"id": e["id"]} for e in entries)
     return rows_of_result(name, rows)

@@ -31,6 +31,8 @@ WAYS: dict[str, tuple[tuple[str, ...], str | None]] = {
 
 # Each side may be a mean in single precision, good to a few units of its last place, 2^-24.
 SINGLE = 2.0**-21
+# The costs of single images are packed in half precision, each good to 2^-11 of itself.
+HALF = 2.0**-11
 
 
 def rounding(x: float) -> float:
@@ -112,7 +114,9 @@ def differences(test: Mapping[str, Any]) -> Iterator[tuple[str, list[float], lis
         for measure, found in by_measure.items():
             a, b = (side.get(measure, {}).get("values", ()) for side in sides)  # type: ignore[union-attr]
             if "values" in found and len(a) == len(b) == len(found["values"]):
-                bound = SINGLE * max(1.0, *map(abs, (*a, *b)))
+                packed = measure == "cross_entropy" and "variance" in found
+                largest = [max(map(abs, side)) for side in (a, b)]
+                bound = HALF * sum(largest) if packed else SINGLE * max(1.0, *largest)
                 yield f"{name}.{measure}", found["values"], np.subtract(a, b).tolist(), bound
 
 

@@ -353,36 +353,52 @@ RESULTS = [
          lasting=False),
 ]  # fmt: skip
 
-SEAL = f"claims/{seal.SEALED}"
+SEAL, FIRST = f"claims/{seal.SEALED}", next(iter(ROWS))
+
+
+def registered_rows() -> Iterable[Case]:
+    """Of what a run was made for, while there are results of before rows were stored with them."""
+    known = ((r, name, old) for r, rows in OLDER.items() for name, old in rows.items())
+    plain = ((r, n, old) for r, n, old in known if n in ROWS and not ROWS[n][1].get("amended"))
+    for result, name, old in list(plain)[:1]:
+        file, path = f"claims/{REGISTERED}", f"{result}.{name}"
+        wider = old["check"] | {"margin": 0.9}
+        yield Case(
+            "registered margin",
+            file,
+            entry(f"{path}.check.margin", 0.9),
+            "readable",
+            rf"the registered row '{name}' of {result} has digest .* never edited",
+        )
+        yield Case(
+            "registered margin with its digest",
+            file,
+            entry(path, forged(check=wider)),
+            "sealed",
+            rf"{result}\.json: its registered {SAME}",
+        )
+        yield Case(
+            "registered statement with its digest",
+            file,
+            entry(path, forged(statement="Something else")),
+            "amended",
+            f"{name} was amended after the run: give the reason",
+        )
+        yield Case("registered row", file, entry(path, None), "amended",
+                   f"{name} was written after the run: give the reason")  # fmt: skip
+
+
 DIGESTS = [
     Case("values of a result", SEAL, entry(f"results.{ONE}.values", "0" * 16), "sealed",
          rf"{ONE}\.json: its values {SAME}", lasting=False),
-    Case("kind of a row", SEAL, entry(f"rows.{next(iter(ROWS))}.kind", "conjecture"), "sealed",
-         f"claim {next(iter(ROWS))} .* `kind` was 'conjecture', is", lasting=False),
+    Case("kind of a row", SEAL, entry(f"rows.{FIRST}.kind", "conjecture"), "sealed",
+         f"claim {FIRST} .* `kind` was 'conjecture', is", lasting=False),
     Case("no seal of a result", SEAL, entry(f"results.{ONE}", None), "sealed",
          rf"{ONE}\.json is not sealed: run `make claims`", lasting=False),
-    Case("no seal of a row", SEAL, entry(f"rows.{next(iter(ROWS))}", None), "sealed",
-         f"claim {next(iter(ROWS))} has a result and is not sealed", lasting=False),
+    Case("no seal of a row", SEAL, entry(f"rows.{FIRST}", None), "sealed",
+         f"claim {FIRST} has a result and is not sealed", lasting=False),
+    *registered_rows(),
 ]  # fmt: skip
-for _result, _rows in OLDER.items():  # while there are results of before rows were stored
-    _plain = next((name for name in _rows if not ROWS[name][1].get("amended")), None)
-    if _plain:
-        _margin = {"margin": 0.9}
-        DIGESTS += [
-            Case("registered margin", f"claims/{REGISTERED}",
-                 entry(f"{_result}.{_plain}.check.margin", 0.9), "readable",
-                 rf"the registered row '{_plain}' of {_result} has digest .* never edited"),
-            Case("registered margin with its digest", f"claims/{REGISTERED}",
-                 entry(f"{_result}.{_plain}",
-                       forged(check=_rows[_plain]["check"] | _margin)),
-                 "sealed", rf"{_result}\.json: its registered {SAME}"),
-            Case("registered statement with its digest", f"claims/{REGISTERED}",
-                 entry(f"{_result}.{_plain}", forged(statement="Something else")),
-                 "amended", f"{_plain} was amended after the run: give the reason"),
-            Case("registered row", f"claims/{REGISTERED}", entry(f"{_result}.{_plain}", None),
-                 "amended", f"{_plain} was written after the run: give the reason"),
-        ]  # fmt: skip
-        break
 
 STALE = r"README\.md is stale: run `python -m tools\.build_pages --readme`"
 README = [

@@ -12,14 +12,29 @@ from tools.notebooks import ROOT
 from tools.registered import registered
 
 
-def test_the_stored_rows_are_those_of_the_ledger_at_each_results_commit():
-    stored = json.loads((ROOT / "claims" / "registered.json").read_text(encoding="utf-8"))
+@pytest.fixture
+def history():
+    """Skip where git has no full history to compare with."""
     git = subprocess.run(
         ["git", "rev-parse", "--is-shallow-repository"], cwd=ROOT, capture_output=True, text=True
     )
     if git.stdout.strip() != "false":
         pytest.skip("no full history here to compare with")
+
+
+@pytest.mark.usefixtures("history")
+def test_the_stored_rows_are_those_of_the_ledger_at_each_results_commit():
+    stored = json.loads((ROOT / "claims" / "registered.json").read_text(encoding="utf-8"))
     assert stored == registered()
+
+
+@pytest.mark.usefixtures("history")
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*.json")), ids=lambda p: p.stem)
+def test_the_commit_that_made_a_result_is_in_the_history(path):
+    made_by = json.loads(path.read_text(encoding="utf-8"))["provenance"]["commit"]
+    call = ["git", "merge-base", "--is-ancestor", made_by, "HEAD"]
+    found = subprocess.run(call, cwd=ROOT, capture_output=True)
+    assert found.returncode == 0, f"{path.name}: no commit {made_by} in the history of this one"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*.json")), ids=lambda p: p.stem)

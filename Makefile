@@ -75,8 +75,9 @@ full: $(READY) ## run the notebooks on the full data under SOFTMI_DATA (NB=07 fo
 	$(PY) -m tools.run_notebooks $(NB) --profile full --jobs $(JOBS)
 	@echo "Results: $(CURDIR)/results"
 
-claims: $(READY) ## bring the README's table up to date, then check claims, numbers and notebooks
+claims: $(READY) ## bring the README's table up to date, seal what is new, then check it all
 	$(PY) -m tools.build_pages --readme
+	$(PY) -m tools.seal
 	$(PY) -m pytest tests/book/test_claims.py tests/book/test_notebooks.py tests/book/test_book_pages.py -q -m "not minutes"
 
 pdf: $(READY) ## print the whole book with Chromium (CHROMIUM= names another)

@@ -6,26 +6,10 @@ git wherever the history is there.
 """
 
 import json
-import subprocess
 from typing import Any
 
-import yaml
-
-from softmi.evidence.registry import REGISTERED, RENAMED, as_registered, rows_of_result
+from softmi.evidence.registry import REGISTERED, rows_at
 from tools.notebooks import ROOT
-
-
-def ledger_at(commit: str) -> list[dict[str, Any]]:
-    """The entries of the ledger at a commit, when it was one file and when it is one a chapter."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout
-
-    names = git("ls-tree", "-r", "--name-only", commit, "claims.yml", "claims/").split()
-    files = [name for name in names if name.endswith(".yml")]
-    return [e for name in files for e in yaml.safe_load(git("show", f"{commit}:{name}")) or []]
 
 
 def registered() -> dict[str, dict[str, Any]]:
@@ -35,10 +19,7 @@ def registered() -> dict[str, dict[str, Any]]:
         record = json.loads(path.read_text(encoding="utf-8"))
         if "registered" in record:
             continue
-        entries = ledger_at(record["provenance"]["commit"])
-        old_numbers = any(e["notebook"] in RENAMED for e in entries)
-        rows = [as_registered(e, renumber=old_numbers) | {"id": e["id"]} for e in entries]
-        found[path.stem] = rows_of_result(path.stem, rows)
+        found[path.stem] = rows_at(record["provenance"]["commit"], path.stem)
     return found
 
 

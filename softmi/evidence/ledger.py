@@ -5,9 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from softmi.evidence.registry import as_registered, changed_since_run
+from softmi.evidence.registry import as_registered, changed_since_run, entries_of
 from softmi.evidence.results import command_of, load_result, lookup, project_root
 from softmi.evidence.statistics import has_spread, interval
 from softmi.evidence.verdicts import Outcome, Relation, decide
@@ -161,7 +159,8 @@ def load_claims(folder: Path | None = None) -> list[Claim]:
     """
     folder = folder or project_root() / "claims"
     claims = []
-    for path, entry in ((p, e) for p in sorted(folder.glob("*.yml")) for e in _entries(p)):
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.yml"))}
+    for path, entry in ((p, e) for p, text in texts.items() for e in entries_of(text)):
         try:
             entry["check"] = Check(**entry["check"])
             entry["conditions"] = tuple(Check(**c) for c in entry.get("conditions", ()))
@@ -177,16 +176,16 @@ def load_claims(folder: Path | None = None) -> list[Claim]:
     return claims
 
 
-def _entries(path: Path) -> list[dict[str, Any]]:
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or []
-
-
 def judge(claim: Claim) -> Judgement:
     """Compute the verdict on a claim from the committed full results."""
-    judgement = _verdict(claim)
+    try:
+        result = load_result(_parts(claim.check)[0])
+    except FileNotFoundError as error:
+        return Judgement(claim, "not run", why=str(error))
+    judgement = _verdict(claim, result)
     if judgement.provenance is None:
         return judgement
-    change, first = changed_since_run(claim.id, as_registered(vars_of(claim)), claim.check.result)
+    change, first = changed_since_run(claim.id, as_registered(vars_of(claim)), result)
     return replace(judgement, change=change, first=first)
 
 
@@ -200,12 +199,8 @@ def vars_of(claim: Claim) -> dict[str, Any]:
     return entry | {"check": checks[0], "conditions": checks[1:]}
 
 
-def _verdict(claim: Claim) -> Judgement:
-    name, path = claim.check.result.split(":")
-    try:
-        result = load_result(name)
-    except FileNotFoundError as error:
-        return Judgement(claim, "not run", why=str(error))
+def _verdict(claim: Claim, result: Mapping[str, Any]) -> Judgement:
+    name, path = _parts(claim.check)
     source = result["provenance"]
     try:
         ours = lookup(result, path)
@@ -233,7 +228,8 @@ def _verdict(claim: Claim) -> Judgement:
     if outcome != "met":
         return Judgement(claim, failed, ours, _DETAIL.get(outcome, ""), source)
     try:
-        found = [(c, c.outcome(_number(c.result))) for c in claim.conditions]
+        known = {name: result}
+        found = [(c, c.outcome(_number(c, known))) for c in claim.conditions]
     except (FileNotFoundError, KeyError) as error:
         why = f"a condition has no result yet ({error.args[0]}): run `{command_of(name)}`"
         return Judgement(claim, "not run", ours, why, source)
@@ -241,6 +237,14 @@ def _verdict(claim: Claim) -> Judgement:
     return Judgement(claim, restricted if unmet else met, ours, "; ".join(unmet), source)
 
 
-def _number(reference: str) -> Any:
-    name, path = reference.split(":")
-    return lookup(load_result(name), path)
+def _parts(check: Check) -> tuple[str, str]:
+    name, path = check.result.split(":")
+    return name, path
+
+
+def _number(check: Check, known: dict[str, Mapping[str, Any]]) -> Any:
+    """The number of a check; `known` holds the results that were read."""
+    name, path = _parts(check)
+    if name not in known:
+        known[name] = load_result(name)
+    return lookup(known[name], path)

@@ -1,5 +1,6 @@
 """Evidence: result files with provenance, the ledger of claims, and computed verdicts."""
 
+import difflib
 import json
 import math
 import os
@@ -63,6 +64,7 @@ def save_result(
     device: str = "cpu",
     data: Mapping[str, str] | None = None,
     outcomes: str = "",
+    made_for: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a result with its protocol and provenance; replaced whole or not at all.
 
@@ -78,13 +80,15 @@ def save_result(
         data: Checksums of the data, by name.
         outcomes: Checksum of the outcomes that the values were computed from, as
             :func:`softmi.evidence.outcomes.save_outcomes` returns it.
+        made_for: Rows of the ledger that the run was made for, where it was begun before the
+            ledger as it stands (:func:`softmi.evidence.registry.registered_before`).
 
     Raises:
         ValueError: A NaN or infinite number, which JSON does not hold.
 
     """
     record = {
-        "registered": registered_now(name),
+        "registered": registered_now(name) if made_for is None else dict(made_for),
         "protocol": dict(protocol),
         "values": values,
         "provenance": provenance(
@@ -145,13 +149,22 @@ def lookup(result: Mapping[str, Any], path: str) -> Any:
     """Follow a dotted path through the values of a result.
 
     Raises:
-        KeyError: A part of the path does not exist; the message lists what does.
+        KeyError: A part of the path does not exist; the message lists what does, and of many
+            entries those that are spelt most alike.
 
     """
     node: Any = result["values"]
     for part in path.split("."):
         if not isinstance(node, Mapping) or part not in node:
-            known = sorted(node) if isinstance(node, Mapping) else type(node).__name__
+            known = _listed(part, node) if isinstance(node, Mapping) else type(node).__name__
             raise KeyError(f"{path!r}: no {part!r} among {known}")
         node = node[part]
     return node
+
+
+def _listed(part: str, node: Mapping[str, Any], most: int = 8) -> str:
+    known = sorted(node)
+    if len(known) <= most:
+        return str(known)
+    near = difflib.get_close_matches(part, known, most, cutoff=0.0)
+    return f"{near} and {len(known) - most} more"

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from softmi.datasets import cifar10, cifar10_long_tailed, content_sha256, long_tailed_counts
+from softmi.evidence.registry import registered_before
 from softmi.evidence.results import project_root, provenance, save_result
 from softmi.evidence.statistics import gather
 from softmi.experiments.decisions import (
@@ -189,6 +190,7 @@ def summarise_units() -> Path:
         seconds=sum(source["seconds"] for source in sources.values()),
         device=" and ".join(sorted({source["device"] for source in sources.values()})),
         data=data,
+        made_for=registered_before(NAME, (source["commit"] for source in sources.values())),
     )
 
 

@@ -210,8 +210,9 @@ def test_a_run_stores_the_rows_that_it_was_made_for(root):
         {"check": ENTRY["check"] | {"equals": 1.1}},
         {"check": {"result": "01_x:mi", "above": 0.0}},
         {"conditions": [{"result": "01_x:mi", "above": 0.0, "text": "t"}]},
+        {"kind": "finding"},
     ],
-    ids=["statement", "setting", "margin", "target", "relation", "condition"],
+    ids=["statement", "setting", "margin", "target", "relation", "condition", "kind"],
 )
 def test_a_row_that_changes_after_its_run_says_so_with_its_first_wording(change, root):
     ledger(root, ENTRY)
@@ -224,7 +225,7 @@ def test_a_row_that_changes_after_its_run_says_so_with_its_first_wording(change,
 
 
 @pytest.mark.parametrize(
-    "change", [{"kind": "finding"}, {"reason": "new"}, {"unit": "nats"}, {"headline": True}]
+    "change", [{"reason": "new"}, {"where": "table 2"}, {"decimals": 1}, {"headline": True}]
 )
 def test_what_decides_nothing_may_change(change, root):
     ledger(root, ENTRY)
@@ -260,6 +261,17 @@ def test_results_of_before_the_rule_have_their_rows_in_one_file(root):
     (root / "claims/registered.json").write_text(json.dumps({"01_x": rows}))
     assert registered_for("01_x") == rows
     assert judge(row).change == ""
+    (sorted_anew,) = ledger(root, ENTRY | {"kind": "finding"})
+    assert judge(sorted_anew).change == ""  # told once for all, on the scoreboard
+
+
+def test_a_result_is_read_once_to_judge_a_claim(root, monkeypatch):
+    (row,) = ledger(root, ENTRY | {"conditions": [{"result": "01_x:mi", "above": 0.0}]})
+    ours(around(1.0))
+    read, text = [], Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda p, **k: read.append(p.name) or text(p, **k))
+    assert judge(row).verdict == "reproduced"
+    assert read.count("01_x.json") == 1
 
 
 def test_the_digest_does_not_depend_on_order_and_leaves_out_the_kind():

@@ -181,6 +181,16 @@ def test_lookup_follows_a_path_and_says_what_there_is():
         lookup(result, "a.b.c")
 
 
+def test_of_many_keys_the_message_lists_the_nearest_and_counts_the_rest():
+    result = {"values": {f"method_{i:03}": i for i in range(200)} | {"pc_minus_softmax": 0}}
+    with pytest.raises(KeyError) as caught:
+        lookup(result, "pc_minus_sotfmax")
+    message = str(caught.value)
+    assert "no 'pc_minus_sotfmax' among ['pc_minus_softmax', " in message
+    assert "and 193 more" in message
+    assert len(message) < 300
+
+
 def git(root: Path, *arguments: str) -> str:
     identity = ("-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false")
     done = subprocess.run(

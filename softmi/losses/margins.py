@@ -13,12 +13,12 @@ from softmi._checks import (
     PriorLike,
     as_class_weights,
     at_least_float32,
-    check_logits,
+    check_classes,
     check_reduction,
     per_class,
     values_can_be_checked,
 )
-from softmi.losses._base import _checked, _Loss, _same_classes, _weighted
+from softmi.losses._base import _checked, _Loss, _weighted
 from softmi.losses.reweighting import balanced_class_weights
 
 
@@ -176,8 +176,7 @@ class LDAMLoss(_Loss):
         self, logits: Float[Tensor, "batch classes"], targets: Int[Tensor, " batch"]
     ) -> Float[Tensor, "..."]:
         """Return the loss of a batch; see :func:`ldam_loss`."""
-        check_logits(logits)
-        _same_classes(self.margins, logits)
+        check_classes(logits, self.margins.numel(), "the loss was made for")
         weights = self.class_weights if self.reweighting else None
         logits, targets = _checked(logits, targets, self.reduction)
         moved = _less_margins(logits, targets, self.margins, self.scale)

@@ -14,9 +14,9 @@ from softmi._checks import (
     PriorLike,
     as_prior,
     at_least_float32,
+    check_classes,
     check_finite,
     check_logits,
-    describe,
     per_class,
     values_can_be_checked,
 )
@@ -282,12 +282,7 @@ class PCSoftmaxLoss(_Loss):
         self, logits: Float[Tensor, "batch classes"], targets: Targets
     ) -> Float[Tensor, "..."]:
         """Return the loss of a batch; see :func:`pc_cross_entropy`."""
-        check_logits(logits)
-        if logits.shape[1] != self.log_prior.numel():
-            raise ValueError(
-                f"the loss holds a prior over {self.log_prior.numel()} classes, but logits have "
-                f"{describe(logits)}"
-            )
+        check_classes(logits, self.log_prior.numel(), "the loss holds a prior over")
         f, y, tau_log_pi = _prepared(
             logits, targets, self.log_prior, self.tau, self.label_smoothing, self.reduction
         )

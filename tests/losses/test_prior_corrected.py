@@ -611,7 +611,7 @@ def test_module_refuses_what_it_cannot_use():
     for arguments in ({}, {"prior": [0.4, 0.6], "class_counts": [4, 6]}):
         with pytest.raises(ValueError, match="exactly one of prior and class_counts"):
             PCSoftmaxLoss(**arguments)
-    with pytest.raises(ValueError, match=r"non-negative, .*got tensor\(\[ 4\., -1\.\]"):
+    with pytest.raises(ValueError, match=r"non-negative, got \[4\.0, -1\.0\]"):
         PCSoftmaxLoss(class_counts=torch.tensor([4.0, -1.0], dtype=torch.float64))
     with pytest.raises(ValueError, match=r"hold no sample: \[0\.0, 0\.0\]"):
         PCSoftmaxLoss(class_counts=[0, 0])

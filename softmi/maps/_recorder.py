@@ -3,6 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -62,15 +63,12 @@ class Recorder:
         self, model: nn.Module, watch: set[str] | None, inputs: tuple, options: dict[str, Any]
     ) -> object:
         """Call the model with hooks on the modules to watch (None: all), and take them off."""
-        handles = []
-        try:
+        with ExitStack() as hooks:
             for name, module in model.named_modules():
                 if watch is None or name in watch:
-                    handles.append(module.register_forward_hook(partial(self.record, name)))
+                    hook = module.register_forward_hook(partial(self.record, name))
+                    hooks.enter_context(hook)
             return model(*inputs, **options)
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def record(self, name: str, module: nn.Module, inputs: tuple, output: object) -> None:
         if next(module.children(), None) is None:

@@ -226,14 +226,9 @@ class ActivationMaps:
                 raise ValueError(f"the model has no module {option}={name!r}; near it: {near}")
         self.model = model
         self.features, self.head = features, head
-        self._log_prior: Tensor | None = None
-        if prior is not None:
-            checked = as_prior(prior)
-            if not (checked > 0).all():
-                raise ValueError(
-                    f"prior must be positive for a difference of log priors, got {prior}"
-                )
-            self._log_prior = checked.log()
+        self._prior = None if prior is None else as_prior(prior)
+        if self._prior is not None and not (self._prior > 0).all():
+            raise ValueError(f"prior must be positive for a difference of log priors, got {prior}")
         self._found: Account | None = None
         self._open = False
 
@@ -324,14 +319,11 @@ class ActivationMaps:
             scale = (pooled.var(1, correction=0) + norm.eps).rsqrt()
         if not attached:
             weights, bias = weights.detach(), bias.detach()
-        prior = self._log_prior
-        if prior is not None:
-            if len(prior) != logits.shape[1]:
-                raise ValueError(
-                    f"prior has {len(prior)} entries, but there are {logits.shape[1]} classes"
-                )
-            prior = prior.to(scale)
-        return Activations(logits, maps, weights, bias, scale, prior)
+        log_prior: Tensor | None = None
+        if self._prior is not None:
+            prior = as_prior(self._prior, classes=logits.shape[1], values=False)
+            log_prior = prior.log().to(scale)
+        return Activations(logits, maps, weights, bias, scale, log_prior)
 
     def _find(self, recorder: Recorder, logits: Tensor) -> Account:
         """Find the account that holds on the numbers of this batch, of the finest maps."""

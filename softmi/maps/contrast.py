@@ -17,16 +17,16 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from softmi._checks import at_least_float32, check_finite, check_logits, check_targets, describe
+from softmi._checks import (
+    at_least_float32,
+    check_finite,
+    check_floating,
+    check_logits,
+    check_targets,
+    describe,
+)
 
 Contrast = Literal["none", "mean", "least", "rivals"]
-
-
-def _check_weights(weights: Tensor) -> None:
-    if not weights.is_floating_point():
-        raise TypeError(f"weights must be floating point, got {describe(weights)}")
-    if weights.ndim != 2 or 0 in weights.shape:
-        raise ValueError(f"weights must be non-empty of rank 2, got {describe(weights)}")
 
 
 def contrast_weights(
@@ -74,7 +74,7 @@ def contrast_weights(
     """
     if contrast not in get_args(Contrast):
         raise ValueError(f"contrast must be one of {get_args(Contrast)}, got {contrast!r}")
-    _check_weights(weights)
+    check_floating(weights, "weights", "(classes, channels)")
     check_finite(weights.detach(), name="weights")
     if classes.ndim != 1:
         raise ValueError(f"classes must have shape (batch,), got {describe(classes)}")
@@ -156,11 +156,8 @@ def class_activation_map(
 
     Source: zhou2016, class activation map.
     """
-    if not feature_maps.is_floating_point():
-        raise TypeError(f"feature_maps must be floating point, got {describe(feature_maps)}")
-    if feature_maps.ndim != 4 or 0 in feature_maps.shape:
-        raise ValueError(f"feature_maps must be non-empty of rank 4, got {describe(feature_maps)}")
-    _check_weights(weights)
+    check_floating(feature_maps, "feature_maps", "(batch, channels, height, width)")
+    check_floating(weights, "weights", "(classes, channels)")
     if feature_maps.shape[1] != weights.shape[1]:
         raise ValueError(
             f"feature_maps of shape {tuple(feature_maps.shape)} have {feature_maps.shape[1]} "

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from softmi._checks import at_least_float32, check_finite, describe
+from softmi._checks import at_least_float32, check_finite, check_floating
 
 Interpolation = Literal["bicubic", "bilinear", "nearest"]
 
@@ -55,10 +55,7 @@ def map_to_picture(
         [[[0.0, 2.0, 6.0, 8.0]]]
 
     """
-    if not maps.is_floating_point():
-        raise TypeError(f"maps must be floating point, got {describe(maps)}")
-    if maps.ndim != 3 or 0 in maps.shape:
-        raise ValueError(f"maps must have shape (images, height, width), got {describe(maps)}")
+    check_floating(maps, "maps", "(images, height, width)")
     if mode not in get_args(Interpolation):
         raise ValueError(f"mode must be one of {get_args(Interpolation)}, got {mode!r}")
     sides = tuple(size) if isinstance(size, Sequence) else (size, size)

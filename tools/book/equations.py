@@ -15,6 +15,7 @@ from pathlib import Path
 from pybtex.database import parse_file
 
 from softmi.evidence.tables import markdown_table
+from tools.closure import import_closure
 from tools.scoreboard import paper_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -219,26 +220,16 @@ def _chapters(source: Source, uses: dict[str, set[str]], root: Path) -> list[str
 
 def _uses(root: Path) -> dict[str, set[str]]:
     """Names that each chapter uses, by itself or in its experiments."""
-    return {
-        path.stem: _names(path, root, set())
-        for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.py"))
-    }
-
-
-def _names(path: Path, root: Path, seen: set[Path]) -> set[str]:
-    """Names in one source and in the experiments that it imports."""
-    seen.add(path)
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Name):
-            found.add(node.id)
-        elif isinstance(node, ast.Attribute):
-            found.add(node.attr)
-        elif isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            inner = [module, *(f"{module}.{alias.name}" for alias in node.names)]
-            for name in inner:
-                file = root.joinpath(*name.split(".")).with_suffix(".py")
-                if "experiments" in name and file.is_file() and file not in seen:
-                    found |= _names(file, root, seen)
+    found = {}
+    for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.py")):
+        reached = import_closure(path.read_text(encoding="utf-8"), root)
+        sources = [path, *(p for p in reached if p.parent.name == "experiments")]
+        found[path.stem] = set().union(*map(_names, sources))
     return found
+
+
+def _names(path: Path) -> set[str]:
+    """Names in one source."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return names | {node.attr for node in nodes if isinstance(node, ast.Attribute)}

@@ -11,7 +11,7 @@ from softmi.synthetic._quadrature import _line_quadrature
 from softmi.synthetic.task import (
     KnownMutualInformation,
     LabelledTask,
-    _as_means,
+    _as_table,
     _prior_or_uniform,
 )
 
@@ -43,8 +43,9 @@ class GaussianClasses(LabelledTask):
     def __init__(
         self, means: Tensor | list, prior: PriorLike, covariance: Tensor | list | None = None
     ) -> None:
-        self.means = _as_means(means)
+        self.means = _as_table(means, "means", "(classes, dimensions)")
         classes, dimensions = self.means.shape
+        self._columns = dimensions
         self.prior = as_prior(prior, classes=classes, like=self.means)
         self._cholesky: Tensor | None = None
         if covariance is not None:
@@ -105,16 +106,12 @@ class GaussianClasses(LabelledTask):
         """
         if classes < 1 or dimensions < 1 or not 0 <= separation < math.inf:
             raise ValueError(
-                f"need at least one class and dimension and a finite separation >= 0, got "
-                f"classes={classes}, dimensions={dimensions}, separation={separation}"
+                "need at least one class and dimension and a finite separation >= 0, got "
+                f"{classes=}, {dimensions=}, {separation=}"
             )
         generator = torch.Generator().manual_seed(seed)
         z = torch.randn(classes, dimensions, generator=generator, dtype=torch.float64)
         return cls(separation / math.sqrt(dimensions) * z, _prior_or_uniform(prior, classes))
-
-    @property
-    def _columns(self) -> int:
-        return self.means.shape[1]
 
     def _sample_given(self, y: Tensor, generator: torch.Generator | None) -> Tensor:
         noise = torch.randn(len(y), self.means.shape[1], generator=generator, dtype=torch.float64)

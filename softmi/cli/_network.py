@@ -11,6 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 from softmi import models
+from softmi.cli._options import existing
 
 # Their input transform depends on where they were trained, which the weights do not tell.
 AMBIGUOUS = ("googlenet", "inception_v3")
@@ -39,8 +40,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
             that holds no state dictionary.
 
     """
-    if not file.is_file():
-        raise ValueError(f"{file}: there is no such file")
+    existing(file)
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever a spoilt file makes it meet

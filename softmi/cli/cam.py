@@ -52,7 +52,7 @@ from torchvision.transforms.functional import normalize, to_tensor
 
 from softmi.cli._cam_account import CONTRASTS, account, heading, picture_rows, show
 from softmi.cli._network import OURS, few, network, read_weights
-from softmi.cli._options import checked, help_of, numbers, prior_from
+from softmi.cli._options import checked, existing, help_of, numbers, prior_from
 from softmi.datasets import decode_image
 from softmi.maps import ActivationMaps, Activations
 
@@ -156,10 +156,8 @@ def _output(options: argparse.Namespace) -> Path:
 
 def _image(file: Path) -> Image.Image:
     """Read an image file as RGB, turned as the camera was held."""
-    if not file.is_file():
-        raise ValueError(f"{file}: there is no such file")
-    if file.stat().st_size > LARGEST_FILE:
-        raise ValueError(f"{file} has {file.stat().st_size} bytes, more than {LARGEST_FILE}")
+    if (size := existing(file).stat().st_size) > LARGEST_FILE:
+        raise ValueError(f"{file} has {size} bytes, more than {LARGEST_FILE}")
     image = decode_image(file.read_bytes(), str(file))
     try:
         return ImageOps.exif_transpose(image)
@@ -184,10 +182,8 @@ def _look(model: nn.Module, image: Image.Image, options: argparse.Namespace) -> 
 def _names(file: Path | None, number: int) -> list[str]:
     if file is None:
         return [f"class {i}" for i in range(number)]
-    if not file.is_file():
-        raise ValueError(f"--names {file}: there is no such file")
     try:
-        names = file.read_text(encoding="utf-8-sig").rstrip().splitlines()
+        names = existing(file, "--names").read_text(encoding="utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"--names {file} is not UTF-8 text") from None
     if len(names) != number:

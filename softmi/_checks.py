@@ -68,7 +68,9 @@ def sum_tolerance(dtype: torch.dtype, classes: int) -> float:
     return max(1e-6, min(0.02, 2 * limits.eps + 2 * classes * smallest + walk))
 
 
-def check_logits(logits: Tensor, *, name: str = "logits", allow_empty: bool = False) -> None:
+def check_logits(
+    logits: Tensor, *, name: str = "logits", allow_empty: bool = False, finite: bool = False
+) -> None:
     """Raise unless `logits` is a floating (N, M) tensor with M >= 1 and, by default, N >= 1."""
     if not isinstance(logits, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(logits).__name__}")
@@ -82,6 +84,8 @@ def check_logits(logits: Tensor, *, name: str = "logits", allow_empty: bool = Fa
         )
     if logits.shape[0] == 0 and not allow_empty:
         raise ValueError(f"{name} holds no samples: {describe(logits)}")
+    if finite:
+        check_finite(logits, name=name)
 
 
 def check_classes(logits: Tensor, classes: int, holder: str) -> None:
@@ -91,18 +95,28 @@ def check_classes(logits: Tensor, classes: int, holder: str) -> None:
         raise ValueError(f"{holder} {classes} classes, but logits have {describe(logits)}")
 
 
-def check_floating(tensor: Tensor, name: str, shape: str, *, allow_empty: bool = False) -> None:
+def check_shape(tensor: Tensor, shape: Sequence[int], name: str, why: str = "") -> None:
+    """Raise unless the tensor has this shape, such as that " of the logits" (`why`)."""
+    if tensor.shape != tuple(shape):
+        raise ValueError(f"{name} must have shape {tuple(shape)}{why}, got {describe(tensor)}")
+
+
+def check_floating(
+    tensor: Tensor, name: str, shape: str, *, allow_empty: bool = False, finite: bool = False
+) -> None:
     """Raise unless it is floating, of the rank of `shape`, such as "(batch, height, width)"."""
     if not tensor.is_floating_point():
         raise TypeError(f"{name} must be floating point, got {describe(tensor)}")
     if tensor.ndim != shape.count(",") + 1 or (0 in tensor.shape and not allow_empty):
-        kind = "" if allow_empty else "non-empty "
-        raise ValueError(f"{name} must be {kind}of shape {shape}, got {describe(tensor)}")
+        empty = ", which is empty" if 0 in tensor.shape else ""
+        raise ValueError(f"{name} must have shape {shape}, got {describe(tensor)}{empty}")
+    if finite:
+        check_finite(tensor, name=name)
 
 
 def check_finite(tensor: Tensor, *, name: str = "logits") -> None:
     """Raise if any entry is NaN or infinite, and say where the first one is."""
-    bad = ~torch.isfinite(tensor)
+    bad = ~torch.isfinite(tensor.detach())
     if bad.any():
         first = tuple(bad.nonzero()[0].tolist())
         raise ValueError(
@@ -128,8 +142,7 @@ def check_outputs(logits: Tensor, targets: Tensor | None = None) -> None:
 
     Warns the caller of the public function that calls this of probabilities given as logits.
     """
-    check_logits(logits)
-    check_finite(logits)
+    check_logits(logits, finite=True)
     if targets is not None:
         check_targets(targets, logits)
     if are_probabilities(logits):
@@ -168,11 +181,7 @@ def check_targets(targets: Tensor, logits: Tensor, *, values: bool = True) -> No
 
 def check_soft_targets(targets: Tensor, logits: Tensor, *, values: bool = True) -> None:
     """Raise unless each row of `targets` is a distribution over the classes of `logits`."""
-    if targets.shape != logits.shape:
-        raise ValueError(
-            f"soft targets must have the shape of the logits, {tuple(logits.shape)}, got "
-            f"{describe(targets)}"
-        )
+    check_shape(targets, logits.shape, "soft targets", " of the logits")
     if not values:
         return
     sums = targets.detach().sum(1, dtype=torch.float64)
@@ -294,18 +303,14 @@ def as_prior(
         raise TypeError(f"prior must hold real numbers, got {describe(tensor)}")
     given = tensor.detach()
     _check_entries(given, "prior", classes, values)
-    # Half-precision logits still meet a float32 prior: 1/1000 has three digits in bfloat16.
-    if like is not None:
-        dtype = like.dtype if like.dtype == torch.float64 else torch.float32
-    else:
-        dtype = tensor.dtype if tensor.is_floating_point() else torch.get_default_dtype()
-    device = tensor.device if like is None else like.device
     if values:
         total = float(given.double().sum())
         stored = given.dtype if given.is_floating_point() else torch.float64
         if abs(total - 1) > sum_tolerance(stored, len(given)):
             raise ValueError(f"prior must sum to 1, got a sum of {total:.8g} from {_first(given)}")
-    return at_least_float32(tensor.to(device=device, dtype=dtype))
+    # Half-precision logits still meet a float32 prior: 1/1000 has three digits in bfloat16.
+    model = tensor if like is None else like
+    return tensor.to(model.device, torch.promote_types(model.dtype, torch.float32))
 
 
 def per_class(
@@ -331,13 +336,9 @@ def per_class(
         raise ValueError("give exactly one of prior and class_counts")
     ((check, values),) = given
     # Logits of a wrong type or shape have an error of their own, which comes later.
-    known = logits if isinstance(logits, Tensor) and logits.ndim == 2 else None
+    classes = logits.shape[1] if isinstance(logits, Tensor) and logits.ndim == 2 else None
     readable = not isinstance(values, Tensor) or values_can_be_checked(values)
-    return check(
-        values,
-        classes=None if known is None else known.shape[1],
-        values=logits is None or readable,
-    )
+    return check(values, classes=classes, values=logits is None or readable)
 
 
 def label_frequencies(targets: Tensor, classes: int) -> Tensor:

@@ -157,14 +157,12 @@ class LDAMLoss(_Loss):
         self.scale = scale
         self.reweight_from = reweight_from
         self.reduction = reduction
+        if class_weights is None and reweight_from is not None:
+            class_weights = balanced_class_weights(counts, beta=0.9999)
         if class_weights is not None:
-            weights = as_class_weights(class_weights, classes=len(counts))
-        elif reweight_from is not None:
-            weights = balanced_class_weights(counts, beta=0.9999)
-        else:
-            weights = None
+            class_weights = as_class_weights(class_weights, classes=len(counts))
         self.register_buffer("margins", _margins(counts, max_margin))
-        self.register_buffer("class_weights", weights)
+        self.register_buffer("class_weights", class_weights)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:

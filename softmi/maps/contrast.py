@@ -19,11 +19,10 @@ from torch import Tensor
 
 from softmi._checks import (
     at_least_float32,
-    check_finite,
     check_floating,
     check_logits,
+    check_shape,
     check_targets,
-    describe,
 )
 
 Contrast = Literal["none", "mean", "least", "rivals"]
@@ -74,12 +73,9 @@ def contrast_weights(
     """
     if contrast not in get_args(Contrast):
         raise ValueError(f"contrast must be one of {get_args(Contrast)}, got {contrast!r}")
-    check_floating(weights, "weights", "(classes, channels)")
-    check_finite(weights.detach(), name="weights")
-    if classes.ndim != 1:
-        raise ValueError(f"classes must have shape (batch,), got {describe(classes)}")
+    check_floating(weights, "weights", "(classes, channels)", finite=True)
     number = len(weights)
-    check_targets(classes, weights.new_empty(len(classes), number))
+    check_targets(classes, weights.new_empty(classes.numel(), number))
     classes = classes.long()  # PyTorch takes uint8 for a mask
     weights = at_least_float32(weights)
     chosen = weights[classes]
@@ -92,12 +88,8 @@ def contrast_weights(
         return chosen - gamma * others
     if logits is None:
         raise ValueError(f"contrast={contrast!r} ranks the other classes and needs `logits`")
-    check_logits(logits)
-    check_finite(logits)
-    if logits.shape != (len(classes), number):
-        raise ValueError(
-            f"logits must have shape ({len(classes)}, {number}), got {describe(logits)}"
-        )
+    check_logits(logits, finite=True)
+    check_shape(logits, (len(classes), number), "logits")
     own = F.one_hot(classes, number).bool()
     if contrast == "least":
         return chosen - gamma * weights[logits.masked_fill(own, torch.inf).argmin(1)]

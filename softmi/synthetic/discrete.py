@@ -6,7 +6,7 @@ from torch import Tensor
 
 from softmi._checks import as_prior
 from softmi.information.pointwise import entropy
-from softmi.synthetic.task import KnownMutualInformation, _as_table
+from softmi.synthetic.task import KnownMutualInformation, _table
 
 
 class DiscreteJoint:
@@ -25,7 +25,7 @@ class DiscreteJoint:
     """
 
     def __init__(self, table: Tensor | list) -> None:
-        self.table = _as_table(table, "table", "(inputs, classes)")
+        self.table = _table(table, "table", "(inputs, classes)")
         as_prior(self.table.flatten())  # raises unless it is a distribution
 
     @property

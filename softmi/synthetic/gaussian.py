@@ -6,14 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softmi._checks import PriorLike, as_prior, describe
+from softmi._checks import PriorLike, as_prior, check_shape
 from softmi.synthetic._quadrature import _line_quadrature
-from softmi.synthetic.task import (
-    KnownMutualInformation,
-    LabelledTask,
-    _as_table,
-    _prior_or_uniform,
-)
+from softmi.synthetic.task import KnownMutualInformation, LabelledTask, _prior_or_uniform, _table
 
 
 class GaussianClasses(LabelledTask):
@@ -43,18 +38,15 @@ class GaussianClasses(LabelledTask):
     def __init__(
         self, means: Tensor | list, prior: PriorLike, covariance: Tensor | list | None = None
     ) -> None:
-        self.means = _as_table(means, "means", "(classes, dimensions)")
+        self.means = _table(means, "means", "(classes, dimensions)")
         classes, dimensions = self.means.shape
         self._columns = dimensions
         self.prior = as_prior(prior, classes=classes, like=self.means)
         self._cholesky: Tensor | None = None
         if covariance is not None:
             sigma = torch.as_tensor(covariance, dtype=torch.float64)
-            if sigma.shape != (dimensions, dimensions):
-                raise ValueError(
-                    f"covariance must have shape ({dimensions}, {dimensions}) to match means of "
-                    f"shape {tuple(self.means.shape)}, got {describe(sigma)}"
-                )
+            match = f" to match means of shape {tuple(self.means.shape)}"
+            check_shape(sigma, (dimensions, dimensions), "covariance", match)
             factor, failure = torch.linalg.cholesky_ex(sigma)
             if failure or not torch.allclose(sigma, sigma.T):
                 raise ValueError(f"covariance must be symmetric positive definite, got {sigma}")
@@ -153,15 +145,13 @@ class GaussianClasses(LabelledTask):
             seed: Seed of those samples; the global generator is not touched.
 
         """
-        centres = self._whiten(self.means)
-        centres = centres[self.prior > 0]
+        centres = self._whiten(self.means)[self.prior > 0]
         prior = self.prior[self.prior > 0]
         directions = centres - centres[0]
         _, singular, vectors = torch.linalg.svd(directions, full_matrices=False)
-        scale = float(singular[0]) if singular.numel() else 0.0
-        if scale == 0.0:
+        if singular[0] == 0:
             return KnownMutualInformation(0.0, 0.0, "exact")
-        if singular.numel() == 1 or float(singular[1]) <= 1e-12 * scale:
+        if len(singular) == 1 or singular[1] <= 1e-12 * singular[0]:
             value, error = _line_quadrature((directions @ vectors[0]).numpy(), prior.numpy())
             return KnownMutualInformation(value, error, "quadrature")
         return super().mutual_information(samples=samples, seed=seed)

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from softmi._checks import PriorLike, as_prior, describe
+from softmi._checks import PriorLike, as_prior, check_targets, describe
 from softmi.synthetic.discrete import DiscreteJoint
-from softmi.synthetic.task import KnownMutualInformation, _as_table, _prior_or_uniform
+from softmi.synthetic.task import KnownMutualInformation, _prior_or_uniform, _table
 
 
 class LabelNoise:
@@ -88,13 +88,7 @@ class LabelNoise:
             ValueError: Labels outside [0, classes), or not in one dimension.
 
         """
-        if y.is_floating_point() or y.dtype == torch.bool:
-            raise TypeError(f"y must be integer class indices, got {describe(y)}")
-        if y.ndim != 1 or (y.numel() and not 0 <= int(y.min()) <= int(y.max()) < self.classes):
-            values = f", values from {y.min()} to {y.max()}" if y.numel() else ""
-            raise ValueError(
-                f"y must be 1-D with values in [0, {self.classes}), got {describe(y)}{values}"
-            )
+        check_targets(y, self.transition.new_empty(y.numel(), self.classes))
         if not y.numel():
             return y.long()
         rows = self.transition[y.long()]
@@ -153,7 +147,9 @@ class LabelNoise:
 
         """
         if (error_rate is None) == (confusion is None):
-            raise ValueError(f"give either of two, got {error_rate=} and {confusion=}")
+            raise ValueError(
+                f"give either error_rate or confusion, got {error_rate} and {confusion}"
+            )
         high = self.mutual_information().value
         if confusion is not None:
             table = _as_channel(confusion, name="confusion")
@@ -191,7 +187,7 @@ class LabelNoise:
 
 
 def _as_channel(channel: Tensor | list, *, name: str) -> Tensor:
-    rows = _as_table(channel, name, "(classes, outputs)")
+    rows = _table(channel, name, "(classes, outputs)")
     sums = rows.sum(1)
     # Rows divided by their sum in float32 miss one by some of its roundings.
     if (rows < 0).any() or (sums - 1).abs().max() > 1e-6:

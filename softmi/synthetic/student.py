@@ -10,7 +10,7 @@ from torch import Tensor
 
 from softmi._checks import PriorLike, as_prior
 from softmi.synthetic._quadrature import _log_gamma_step, _quadrature
-from softmi.synthetic.task import KnownMutualInformation, LabelledTask, _as_table
+from softmi.synthetic.task import KnownMutualInformation, LabelledTask, _table
 
 
 class StudentTClasses(LabelledTask):
@@ -44,7 +44,7 @@ class StudentTClasses(LabelledTask):
     def __init__(
         self, means: Tensor | list, prior: PriorLike, degrees_of_freedom: float | int = 3.0
     ) -> None:
-        self.means = _as_table(means, "means", "(classes, dimensions)")
+        self.means = _table(means, "means", "(classes, dimensions)")
         classes, self._columns = self.means.shape
         self.prior = as_prior(prior, classes=classes, like=self.means)
         if not 0.5 <= degrees_of_freedom < math.inf:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from softmi._checks import PriorLike, as_prior, check_finite, check_floating, describe
+from softmi._checks import PriorLike, as_prior, check_floating, describe
 
 
 @dataclass(frozen=True)
@@ -163,11 +163,10 @@ class LabelledTask(ABC):
             raise ValueError(f"x must have shape (samples, {self._columns}), got {describe(x)}")
 
 
-def _as_table(rows: Tensor | list, name: str, shape: str) -> Tensor:
+def _table(rows: Tensor | list, name: str, shape: str) -> Tensor:
     """Return finite numbers of the given shape in words, such as "(classes, dimensions)"."""
     table = torch.as_tensor(rows, dtype=torch.float64)
-    check_floating(table, name, shape)
-    check_finite(table, name=name)
+    check_floating(table, name, shape, finite=True)
     return table
 
 

@@ -452,7 +452,7 @@ def test_bad_soft_targets_are_refused_with_what_came_in():
     logits, half = torch.zeros(2, 2), torch.full((2, 2), 0.5)
     for t, prior, message in (
         (half, [1.0, 0.0], r"zero prior: \[1\]"),
-        (half[:1], [0.5, 0.5], r"shape of the logits, \(2, 2\), got shape \(1, 2\)"),
+        (half[:1], [0.5, 0.5], r"shape \(2, 2\) of the logits, got shape \(1, 2\)"),
         (torch.tensor([[0.5, 0.5], [0.5, 0.6]]), [0.5, 0.5], "1 of 2 do not.*row 1, sums to 1.1"),
         (torch.tensor([[0.5, 0.5], [math.nan, 0.5]]), [0.5, 0.5], "row 1, sums to nan"),
         (torch.tensor([[0.5, 0.5], [1.5, -0.5]]), [0.5, 0.5], "not be negative, got -0.5"),

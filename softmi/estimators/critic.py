@@ -2,7 +2,6 @@ r"""Critics: networks that are trained by a variational bound and scored on samp
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,7 +112,7 @@ def critic_mutual_information(
                 critic,
                 objective if ema is None else _moving_average_objective(ema),
                 (inputs[train], targets[train]),
-                lambda logits, labels: float(objective(logits.double(), labels)),
+                objective,
                 (inputs[valid], targets[valid]),
                 epochs=epochs, patience=patience, batch_size=batch_size, lr=lr,
             )  # fmt: skip
@@ -136,11 +135,10 @@ def _moving_average_objective(decay: float) -> Bound:
         joint = scores.gather(1, targets[:, None]).mean()
         log_partition = joint - donsker_varadhan(scores, targets)
         now = log_partition.detach()
-        log_average = (
-            now
-            if log_average is None
-            else torch.logaddexp(log_average + math.log(decay), now + math.log1p(-decay))
-        )
+        if log_average is None:
+            log_average = now
+        else:
+            log_average = torch.logaddexp(log_average + math.log(decay), now + math.log1p(-decay))
         return joint - (log_partition - log_average).exp()
 
     return objective
@@ -150,7 +148,7 @@ def _train(
     critic: nn.Module,
     objective: Bound,
     train: tuple[Tensor, Tensor],
-    score: Callable[[Tensor, Tensor], float],
+    score: Bound,
     valid: tuple[Tensor, Tensor],
     *,
     epochs: int,
@@ -172,7 +170,7 @@ def _train(
                 (-value).backward()
                 optimiser.step()
         with torch.no_grad():
-            now = score(critic(valid[0]), valid[1])
+            now = float(score(critic(valid[0]).double(), valid[1]))
         if now > best:
             best, best_epoch, best_weights = now, epoch, copy.deepcopy(critic.state_dict())
         elif epoch - best_epoch >= patience:

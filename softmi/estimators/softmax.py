@@ -251,8 +251,7 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Likeliest label of new samples, shape (samples,)."""
-        likeliest = self.predict_log_proba(X).argmax(1)
-        return self.classes_[likeliest]
+        return self.classes_[self.predict_log_proba(X).argmax(1)]
 
     def pointwise_mutual_information(self, X: Any, y: Any) -> np.ndarray:
         r"""Pointwise mutual information of new samples with their labels, in nats.

@@ -113,11 +113,9 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, float]]:
     """The account, by name and nats."""
     x0, y0, x1, y1 = report["box"]
     area = f"{100 * report['share_of_area']:.1f} % of the area"
-    place = (
-        f"in the box {x0} {y0} {x1} {y1} ({area})"
-        if x1 > x0
-        else "no box, no place speaks for it more than others"
-    )
+    place = "no box, no place speaks for it more than others"
+    if x1 > x0:
+        place = f"in the box {x0} {y0} {x1} {y1} ({area})"
     rows = [(place, "inside"), ("outside of it", "outside"), ("from the biases", "bias")]
     if "pmi_nats" in report["predicted"][0]:
         rows.append(("from the log priors", "prior"))

@@ -55,9 +55,8 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         raise ValueError(f"{file} holds no state dictionary but {type(state).__name__}; {HOW}")
     if wrong := [str(key) for key, value in state.items() if not isinstance(value, Tensor)]:
         raise ValueError(f"{file} holds no state dictionary: {few(wrong)} is no tensor; {HOW}")
-    if not all(isinstance(key, str) for key in state):
-        keys = few([str(key) for key in state])
-        raise ValueError(f"{file} holds no state dictionary: {keys} are no names; {HOW}")
+    if wrong := [str(key) for key in state if not isinstance(key, str)]:
+        raise ValueError(f"{file} holds no state dictionary: {few(wrong)} are no names; {HOW}")
     kept = dict(state)
     while prefix := next((p for p in PREFIXES if all(k.startswith(p) for k in kept)), ""):
         kept = {key.removeprefix(prefix): value for key, value in kept.items()}

@@ -67,7 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         pairs = select(find_pairs(options.root), options.notebooks)
         if options.check:
             return _check(pairs)
-        return run(pairs, _plan(options), jobs=options.jobs)
+        bar = options.jobs == 1 and sys.stderr.isatty()
+        plan = Plan(options.profile, dict(options.parameters), options.force, progress_bar=bar)
+        return run(pairs, plan, jobs=options.jobs)
     except RunError as error:
         print(f"run_notebooks: {error}", file=sys.stderr)
         return 2
@@ -196,17 +198,13 @@ def _check(pairs: list[Pair]) -> int:
     return int(any(reasons.values()))
 
 
-def _plan(options: argparse.Namespace) -> Plan:
-    parameters = {}
-    for given in options.parameters:
-        name, equals, value = given.partition("=")
-        if not equals:
-            raise RunError(f"-p {given}: write it as name=value")
-        parameters[name] = yaml.safe_load(value)
-    if "profile" in parameters:
-        raise RunError("choose the profile with --profile")
-    bar = options.jobs == 1 and sys.stderr.isatty()
-    return Plan(options.profile, parameters, options.force, progress_bar=bar)
+def _parameter(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text}: write it as name=value")
+    if name == "profile":
+        raise argparse.ArgumentTypeError("choose the profile with --profile")
+    return name, yaml.safe_load(value)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -220,7 +218,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks at a time")
     parser.add_argument(
         "-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE",
-        help="a parameter of the notebook; may be repeated",
+        type=_parameter, help="a parameter of the notebook; may be repeated",
     )  # fmt: skip
     parser.add_argument("--check", action="store_true", help="say what is stale; run nothing")
     parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)

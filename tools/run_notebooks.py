@@ -101,9 +101,8 @@ def run(pairs: list[Pair], plan: Plan, jobs: int = 1) -> int:
         else:
             _check_parameters(pair, plan)
             todo.append(pair)
-    failed = Parallel(n_jobs=min(jobs, max(len(todo), 1)))(
-        delayed(_run_one)(pair, plan) for pair in todo
-    )
+    workers = Parallel(n_jobs=min(jobs, max(len(todo), 1)))
+    failed = workers(delayed(_run_one)(pair, plan) for pair in todo)
     if any(failed):
         print(f"{sum(failed)} of {len(todo)} notebooks failed", file=sys.stderr)
     return int(any(failed))

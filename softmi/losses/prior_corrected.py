@@ -43,12 +43,11 @@ def pc_log_softmax(
 
     """
     check_logits(logits, allow_empty=True)
-    if values_can_be_checked(logits):
+    values = values_can_be_checked(logits)
+    if values:
         check_finite(logits)
     logits = at_least_float32(logits)
-    pi = as_prior(
-        prior, classes=logits.shape[1], like=logits, values=values_can_be_checked(logits)
-    )
+    pi = as_prior(prior, classes=logits.shape[1], like=logits, values=values)
     # A common offset of all logits cancels: taken out first, it costs no digits.
     logits = logits - logits.detach().amax(dim=1, keepdim=True)
     return logits - torch.logsumexp(logits + _tempered(pi.log(), tau), dim=1, keepdim=True)

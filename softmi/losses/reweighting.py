@@ -148,12 +148,9 @@ class FocalLoss(_Loss):
         self, logits: Float[Tensor, "batch classes"], targets: Int[Tensor, " batch"]
     ) -> Float[Tensor, "..."]:
         """Return the loss of a batch; see :func:`focal_loss`."""
+        weights = self.class_weights
         return focal_loss(
-            logits,
-            targets,
-            gamma=self.gamma,
-            class_weights=self.class_weights,
-            reduction=self.reduction,
+            logits, targets, gamma=self.gamma, class_weights=weights, reduction=self.reduction
         )
 
     def extra_repr(self) -> str:

@@ -6,6 +6,7 @@ maps: on CUB a centred box beats plain CAM. A localisation result means little w
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Num
@@ -126,12 +127,8 @@ def baseline_results(
         raise ValueError("there are no boxes to judge the baselines by")
     for name, right in (recognised or {}).items():
         check_shape(right, (len(boxes),), f"recognised[{name!r}]")
-    best = {
-        delta: best_centred_side(
-            held_out_boxes, image_size, iou_threshold=delta, inclusive=inclusive
-        )
-        for delta in V2_IOUS
-    }
+    choose = partial(best_centred_side, held_out_boxes, image_size, inclusive=inclusive)
+    best = {delta: choose(iou_threshold=delta) for delta in V2_IOUS}
     of_rows = {
         "whole picture" if side == 1 else f"centred, side {side:g}": dict.fromkeys(V2_IOUS, side)
         for side in sides

@@ -123,9 +123,8 @@ def fit(
         start = rest["epoch"]
         history = History(rest["losses"], rest["records"])
 
-    bar = tqdm(
-        range(start, epochs), disable=not (progress and fabric.is_global_zero), unit="epoch"
-    )
+    quiet = not (progress and fabric.is_global_zero)
+    bar = tqdm(range(start, epochs), disable=quiet, unit="epoch")
     for epoch in bar:
         # Seeded by epoch, so that a resumed run sees the batches that it would have seen.
         drawn = hash((seed, epoch)) % 2**63

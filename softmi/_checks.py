@@ -68,7 +68,9 @@ def sum_tolerance(dtype: torch.dtype, classes: int) -> float:
     return max(1e-6, min(0.02, 2 * limits.eps + 2 * classes * smallest + walk))
 
 
-def check_logits(logits: Tensor, *, name: str = "logits", allow_empty: bool = False) -> None:
+def check_logits(
+    logits: Tensor, *, name: str = "logits", allow_empty: bool = False, finite: bool = False
+) -> None:
     """Raise unless `logits` is a floating (N, M) tensor with M >= 1 and, by default, N >= 1."""
     if not isinstance(logits, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(logits).__name__}")
@@ -82,11 +84,39 @@ def check_logits(logits: Tensor, *, name: str = "logits", allow_empty: bool = Fa
         )
     if logits.shape[0] == 0 and not allow_empty:
         raise ValueError(f"{name} holds no samples: {describe(logits)}")
+    if finite:
+        check_finite(logits, name=name)
+
+
+def check_classes(logits: Tensor, classes: int, holder: str) -> None:
+    """Raise unless these are logits over as many classes as the `holder`, in words, has."""
+    check_logits(logits)
+    if logits.shape[1] != classes:
+        raise ValueError(f"{holder} {classes} classes, but logits have {describe(logits)}")
+
+
+def check_shape(tensor: Tensor, shape: Sequence[int], name: str, why: str = "") -> None:
+    """Raise unless the tensor has this shape, such as that " of the logits" (`why`)."""
+    if tensor.shape != tuple(shape):
+        raise ValueError(f"{name} must have shape {tuple(shape)}{why}, got {describe(tensor)}")
+
+
+def check_floating(
+    tensor: Tensor, name: str, shape: str, *, allow_empty: bool = False, finite: bool = False
+) -> None:
+    """Raise unless it is floating, of the rank of `shape`, such as "(batch, height, width)"."""
+    if not tensor.is_floating_point():
+        raise TypeError(f"{name} must be floating point, got {describe(tensor)}")
+    if tensor.ndim != shape.count(",") + 1 or (0 in tensor.shape and not allow_empty):
+        empty = ", which is empty" if 0 in tensor.shape else ""
+        raise ValueError(f"{name} must have shape {shape}, got {describe(tensor)}{empty}")
+    if finite:
+        check_finite(tensor, name=name)
 
 
 def check_finite(tensor: Tensor, *, name: str = "logits") -> None:
     """Raise if any entry is NaN or infinite, and say where the first one is."""
-    bad = ~torch.isfinite(tensor)
+    bad = ~torch.isfinite(tensor.detach())
     if bad.any():
         first = tuple(bad.nonzero()[0].tolist())
         raise ValueError(
@@ -107,8 +137,14 @@ def are_probabilities(logits: Tensor) -> bool:
     return bool(logits.min() >= 0) and bool(((logits.double().sum(1) - 1).abs() <= 0.01).all())
 
 
-def warn_of_probabilities(logits: Tensor) -> None:
-    """Warn the caller of the public function that calls this of probabilities given as logits."""
+def check_outputs(logits: Tensor, targets: Tensor | None = None) -> None:
+    """Raise unless these are finite logits, and labels that fit them, to read information from.
+
+    Warns the caller of the public function that calls this of probabilities given as logits.
+    """
+    check_logits(logits, finite=True)
+    if targets is not None:
+        check_targets(targets, logits)
     if are_probabilities(logits):
         warnings.warn(
             f"all {len(logits)} rows of logits are non-negative and sum to one: probabilities? "
@@ -145,11 +181,7 @@ def check_targets(targets: Tensor, logits: Tensor, *, values: bool = True) -> No
 
 def check_soft_targets(targets: Tensor, logits: Tensor, *, values: bool = True) -> None:
     """Raise unless each row of `targets` is a distribution over the classes of `logits`."""
-    if targets.shape != logits.shape:
-        raise ValueError(
-            f"soft targets must have the shape of the logits, {tuple(logits.shape)}, got "
-            f"{describe(targets)}"
-        )
+    check_shape(targets, logits.shape, "soft targets", " of the logits")
     if not values:
         return
     sums = targets.detach().sum(1, dtype=torch.float64)
@@ -183,6 +215,21 @@ def check_reduction(reduction: str) -> None:
         raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
 
 
+def _check_entries(tensor: Tensor, name: str, classes: int | None, values: bool) -> None:
+    """Raise unless it holds a number for each of the classes (None: any), finite and not < 0."""
+    if tensor.ndim != 1 or tensor.numel() == 0:
+        raise ValueError(f"{name} must have shape (classes,), got {describe(tensor)}")
+    if classes is not None and tensor.numel() != classes:
+        raise ValueError(f"{name} has {tensor.numel()} entries, but there are {classes} classes")
+    if values and (not torch.isfinite(tensor).all() or (tensor < 0).any()):
+        raise ValueError(f"{name} must be finite and non-negative, got {_first(tensor)}")
+
+
+def _first(tensor: Tensor) -> list:
+    """The first ten entries, for error messages."""
+    return [*tensor[:10].tolist(), *["..."] * (len(tensor) > 10)]
+
+
 def as_counts(counts: PriorLike, *, classes: int | None = None, values: bool = True) -> Tensor:
     """Return samples per class as a float64 tensor after checking that they are counts.
 
@@ -190,17 +237,9 @@ def as_counts(counts: PriorLike, *, classes: int | None = None, values: bool = T
     """
     tensor = torch.as_tensor(counts).detach()
     tensor = tensor.float() if tensor.device.type == "mps" else tensor.double()
-    if tensor.ndim != 1:
-        raise ValueError(f"class_counts must have shape (classes,), got {describe(tensor)}")
-    if classes is not None and tensor.numel() != classes:
-        raise ValueError(
-            f"class_counts has {tensor.numel()} entries, but there are {classes} classes"
-        )
-    if values:
-        if not torch.isfinite(tensor).all() or (tensor < 0).any():
-            raise ValueError(f"class_counts must be finite and non-negative, got {tensor}")
-        if tensor.sum() == 0:
-            raise ValueError(f"class_counts hold no sample: {tensor.tolist()}")
+    _check_entries(tensor, "class_counts", classes, values)
+    if values and tensor.sum() == 0:
+        raise ValueError(f"class_counts hold no sample: {_first(tensor)}")
     return tensor
 
 
@@ -209,14 +248,7 @@ def as_class_weights(
 ) -> Tensor:
     """Return one finite, non-negative weight per class, at least float32."""
     tensor = weights if isinstance(weights, Tensor) else torch.as_tensor(np.asarray(weights))
-    if tensor.ndim != 1 or tensor.numel() == 0:
-        raise ValueError(f"class_weights must have shape (classes,), got {describe(tensor)}")
-    if classes is not None and tensor.numel() != classes:
-        raise ValueError(
-            f"class_weights has {tensor.numel()} entries, but there are {classes} classes"
-        )
-    if values and (not torch.isfinite(tensor).all() or (tensor < 0).any()):
-        raise ValueError(f"class_weights must be finite and non-negative, got {tensor.tolist()}")
+    _check_entries(tensor, "class_weights", classes, values)
     if not tensor.is_floating_point():
         tensor = tensor.to(torch.get_default_dtype())
     return at_least_float32(tensor.detach())
@@ -269,28 +301,16 @@ def as_prior(
     tensor = prior if isinstance(prior, Tensor) else torch.as_tensor(np.array(prior))  # a copy
     if tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"prior must hold real numbers, got {describe(tensor)}")
-    if tensor.ndim != 1 or tensor.numel() == 0:
-        raise ValueError(f"prior must have shape (classes,), got {describe(tensor)}")
-    if classes is not None and tensor.numel() != classes:
-        raise ValueError(f"prior has {tensor.numel()} entries, but there are {classes} classes")
-    # Half-precision logits still meet a float32 prior: 1/1000 has three digits in bfloat16.
-    if like is not None:
-        dtype = like.dtype if like.dtype == torch.float64 else torch.float32
-    else:
-        dtype = tensor.dtype if tensor.is_floating_point() else torch.get_default_dtype()
-    device = tensor.device if like is None else like.device
-    checked = tensor.detach()
-    tensor = at_least_float32(tensor.to(device=device, dtype=dtype))
+    given = tensor.detach()
+    _check_entries(given, "prior", classes, values)
     if values:
-        listed = checked.tolist()
-        shown = listed if len(listed) <= 10 else [*listed[:10], "..."]
-        if not torch.isfinite(tensor).all() or (tensor < 0).any():
-            raise ValueError(f"prior must be finite and non-negative, got {shown}")
-        total = float(checked.double().sum())
-        stored = checked.dtype if checked.is_floating_point() else torch.float64
-        if abs(total - 1) > sum_tolerance(stored, len(listed)):
-            raise ValueError(f"prior must sum to 1, got a sum of {total:.8g} from {shown}")
-    return tensor
+        total = float(given.double().sum())
+        stored = given.dtype if given.is_floating_point() else torch.float64
+        if abs(total - 1) > sum_tolerance(stored, len(given)):
+            raise ValueError(f"prior must sum to 1, got a sum of {total:.8g} from {_first(given)}")
+    # Half-precision logits still meet a float32 prior: 1/1000 has three digits in bfloat16.
+    model = tensor if like is None else like
+    return tensor.to(model.device, torch.promote_types(model.dtype, torch.float32))
 
 
 def per_class(
@@ -316,13 +336,9 @@ def per_class(
         raise ValueError("give exactly one of prior and class_counts")
     ((check, values),) = given
     # Logits of a wrong type or shape have an error of their own, which comes later.
-    known = logits if isinstance(logits, Tensor) and logits.ndim == 2 else None
+    classes = logits.shape[1] if isinstance(logits, Tensor) and logits.ndim == 2 else None
     readable = not isinstance(values, Tensor) or values_can_be_checked(values)
-    return check(
-        values,
-        classes=None if known is None else known.shape[1],
-        values=logits is None or readable,
-    )
+    return check(values, classes=classes, values=logits is None or readable)
 
 
 def label_frequencies(targets: Tensor, classes: int) -> Tensor:

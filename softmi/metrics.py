@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -10,15 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torchmetrics import Metric
 
-from softmi._checks import (
-    PriorLike,
-    as_prior,
-    check_finite,
-    check_logits,
-    check_targets,
-    describe,
-    warn_of_probabilities,
-)
+from softmi._checks import PriorLike, as_prior, check_classes, check_outputs, describe
 from softmi.information.estimate import MutualInformationEstimate, label_log_probabilities
 from softmi.information.labels import PriorMismatch, check_possible, label_prior
 
@@ -31,7 +24,8 @@ class _OfWholeResults(Metric):
     """
 
     def _wrap_compute(self, compute: Callable) -> Callable:
-        wrapped = super()._wrap_compute(lambda: _Sealed(compute()))
+        # Sealed: torchmetrics rebuilds dataclasses, and fails on frozen ones.
+        wrapped = super()._wrap_compute(lambda: SimpleNamespace(content=compute()))
         return functools.wraps(compute)(lambda: wrapped().content)
 
     def _apply(self, fn: Callable, exclude_state: Sequence[str] = "") -> Metric:
@@ -46,13 +40,6 @@ class _OfWholeResults(Metric):
         super()._apply(moved, exclude_state)
         self._forward_cache = kept
         return self
-
-
-class _Sealed:
-    """Hides a result from torchmetrics, which rebuilds dataclasses and fails on frozen ones."""
-
-    def __init__(self, content: object) -> None:
-        self.content = content
 
 
 class MutualInformation(_OfWholeResults):
@@ -170,15 +157,8 @@ class MutualInformation(_OfWholeResults):
                 infinite logits, targets out of range or of zero prior. The batch is left out.
 
         """
-        check_logits(logits)
-        if logits.shape[1] != self.num_classes:
-            raise ValueError(
-                f"the metric was made for {self.num_classes} classes, but logits have "
-                f"{describe(logits)}"
-            )
-        check_finite(logits)
-        check_targets(targets, logits)
-        warn_of_probabilities(logits)
+        check_classes(logits, self.num_classes, "the metric was made for")
+        check_outputs(logits, targets)
         device = self.moments.device
         logits, targets = logits.detach().to(device).double(), targets.to(device).long()
         log_q = label_log_probabilities(logits, targets, self.offset)

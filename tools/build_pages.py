@@ -26,25 +26,10 @@ from pybtex.database import BibliographyData, parse_file
 from softmi.evidence.ledger import Judgement, judge, load_claims
 from softmi.evidence.results import command_of, load_result
 from softmi.evidence.tables import markdown_table
+from tools import scoreboard
 from tools.book.equations import equations_page
 from tools.headline_figure import alternative_text, caption, headline_figure
-from tools.scoreboard import (
-    EXAMINED,
-    ROOT,
-    card_table,
-    chapter_titles,
-    claims_of,
-    count_sentence,
-    duration,
-    our_number,
-    paper_names,
-    paper_number,
-    scoreboard_csv,
-    scoreboard_json,
-    scoreboard_page,
-    shown_seeds,
-    verdict,
-)
+from tools.scoreboard import EXAMINED, ROOT
 
 GENERATED = ROOT / "book" / "_generated"
 README_MARKERS = ("<!-- results: written by `make claims` -->", "<!-- end of results -->")
@@ -56,9 +41,9 @@ def headline_rows(judgements: Sequence[Judgement], link: str) -> list[tuple[str,
     return [
         (
             j.claim.statement,
-            paper_number(j),
-            our_number(j),
-            f"**{verdict(j)}**",
+            scoreboard.paper_number(j),
+            scoreboard.our_number(j),
+            f"**{scoreboard.verdict(j)}**",
             f"[{j.claim.notebook[:2]}]({link.format(j.claim.notebook)})",
         )
         for j in judgements
@@ -76,16 +61,16 @@ def headline_page(judgements: Sequence[Judgement]) -> str:
     ]
     rows = headline_rows(judgements, "../notebooks/{}.ipynb")
     return "\n".join(
-        [*card_table(HEADER, rows, (45, 10, 22, 16, 7), "headline"), first_page_counts(judgements),
-         "", *pictures, caption(known), ""]
+        [*scoreboard.card_table(HEADER, rows, (45, 10, 22, 16, 7), "headline"),
+         first_page_counts(judgements), "", *pictures, caption(known), ""]
     )  # fmt: skip
 
 
 def first_page_counts(judgements: Sequence[Judgement]) -> str:
     """The tally of the papers that the book is about."""
-    names = paper_names()
-    told = [key for key in EXAMINED if claims_of(judgements, key)]
-    return " ".join(count_sentence(judgements, key, names[key]) for key in told)
+    names = scoreboard.paper_names()
+    told = [key for key in EXAMINED if scoreboard.claims_of(judgements, key)]
+    return " ".join(scoreboard.count_sentence(judgements, key, names[key]) for key in told)
 
 
 def full_runs() -> list[tuple[str, list[str], dict[str, Any]]]:
@@ -93,7 +78,7 @@ def full_runs() -> list[tuple[str, list[str], dict[str, Any]]]:
     runs: dict[tuple[Any, ...], tuple[str, list[str], dict[str, Any]]] = {}
     for path in sorted((ROOT / "results").glob("*.json")):
         p = load_result(path.stem)["provenance"]
-        slug = next(slug for slug in chapter_titles() if path.stem.startswith(slug))
+        slug = next(slug for slug in scoreboard.chapter_titles() if path.stem.startswith(slug))
         key = (slug, p["commit"], p["seconds"], *p["seeds"])
         runs.setdefault(key, (slug, [], p))[1].append(path.name)
     return list(runs.values())
@@ -101,13 +86,13 @@ def full_runs() -> list[tuple[str, list[str], dict[str, Any]]]:
 
 def cost_page() -> str:
     """Return a row a full run, and the sum."""
-    runs, titles = full_runs(), chapter_titles()
+    runs, titles = full_runs(), scoreboard.chapter_titles()
     rows = [
         (
             f"[{slug[:2]}](../notebooks/{slug}.ipynb)"
             f"{files[0].removeprefix(slug).removesuffix('.json').replace('_', ' ')}",
-            duration(p["seconds"]),
-            shown_seeds(p["seeds"]),
+            scoreboard.duration(p["seconds"]),
+            scoreboard.shown_seeds(p["seeds"]),
             p["device"],
             p["date"],
             f"`{p['commit'][:10]}`",
@@ -116,7 +101,7 @@ def cost_page() -> str:
         for slug, files, p in runs
     ]
     header = ("chapter", "time", "seeds", "hardware", "date", "commit", "run again")
-    total = duration(sum(p["seconds"] for _, _, p in runs))
+    total = scoreboard.duration(sum(p["seconds"] for _, _, p in runs))
     machines = " and ".join(sorted({p["device"] for _, _, p in runs}))
     versions = {
         f"Python {v['python']}, torch {v['torch']}" for v in (p["versions"] for *_, p in runs)
@@ -192,9 +177,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     judgements = [judge(claim) for claim in load_claims(ROOT / "claims")]
     pages = {
         "headline.md": headline_page(judgements),
-        "scoreboard.md": scoreboard_page(judgements),
-        "scoreboard.csv": scoreboard_csv(judgements),
-        "scoreboard.json": scoreboard_json(judgements),
+        "scoreboard.md": scoreboard.scoreboard_page(judgements),
+        "scoreboard.csv": scoreboard.scoreboard_csv(judgements),
+        "scoreboard.json": scoreboard.scoreboard_json(judgements),
         "cost.md": cost_page(),
         "citation.md": citation_page(),
         "colab.md": COLAB.format(url=repository()),

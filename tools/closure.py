@@ -61,7 +61,7 @@ def _reached(text: str, root: Path) -> Iterator[Path]:
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE:
             for alias in node.names:
                 parts = [*node.module.split("."), alias.name]
-                if _folder(parts, root).is_dir():
+                if root.joinpath(*parts).is_dir():
                     bound[alias.asname or alias.name] = parts
                 else:
                     yield from _resolved(parts, root)
@@ -72,12 +72,8 @@ def _reached(text: str, root: Path) -> Iterator[Path]:
             if first in bound:
                 yield from _resolved([*bound[first], *rest], root)
         elif isinstance(node, ast.Name) and node.id in bound and id(node) not in inner:
-            folder = _folder(bound[node.id], root)
+            folder = root.joinpath(*bound[node.id])
             yield from folder.rglob("*.py") if bound[node.id] != [PACKAGE] else ()
-
-
-def _folder(parts: list[str], root: Path) -> Path:
-    return root.joinpath(*parts)
 
 
 def _resolved(parts: list[str], root: Path) -> Iterator[Path]:
@@ -89,16 +85,10 @@ def _resolved(parts: list[str], root: Path) -> Iterator[Path]:
             folder = folder / part
             continue
         module = folder / f"{part}.py"
-        if not module.exists():
-            home = _homes(folder).get(part)
-            if home is None:
-                return
-            module = folder.joinpath(*home.split(".")).with_suffix(".py")
-            between = module.parent
-            while between != folder:
-                yield between / "__init__.py"
-                between = between.parent
-        yield module
+        if module.exists():
+            yield module
+        elif home := _homes(folder).get(part):
+            yield from _resolved([*folder.relative_to(root).parts, *home.split(".")], root)
         return
     yield folder / "__init__.py"
 

@@ -15,42 +15,29 @@ from softmi.evidence.ledger import VERDICTS, Judgement
 from softmi.evidence.statistics import interval
 from tools.scoreboard import MARKS
 
-# Panels: title, factor to the unit of the title, and the claims shown with a short name each.
-PANELS: tuple[tuple[str, float, Mapping[str, str]], ...] = (
-    (
-        "Does it measure information? Error in nats",
-        1,
-        {
-            "synthetic-pc-softmax": "PC-softmax, worst of 8 tasks",
-            "synthetic-softmax-entropy": "softmax + H(Y), likewise",
-            "limits-random-labels-cross-fitted": "labels that mean nothing",
-        },
-    ),
-    (
-        "Does it help rare classes? Class mean, points",
-        100,
-        {
-            "pc-raises-class-mean": "PC − softmax, MNIST",
-            "lt-pc-class-mean": "PC − softmax, CIFAR-10-LT",
-            "posthoc-equals-pc": "PC = post-hoc, MNIST",
-        },
-    ),
-    (
-        "Does it find the object? GT-known, points (7x7 cells)",
-        100,
-        {
-            "infocam-above-cam": "infoCAM − CAM",
-            "infocam-plus-above-cam": "infoCAM+ − CAM",
-            "window-sum-gains": "window sum − none",
-        },
-    ),
-)
+# Panels: title and factor to its unit, and the claims shown with a short name each.
+PANELS: Mapping[tuple[str, float], Mapping[str, str]] = {
+    ("Does it measure information? Error in nats", 1): {
+        "synthetic-pc-softmax": "PC-softmax, worst of 8 tasks",
+        "synthetic-softmax-entropy": "softmax + H(Y), likewise",
+        "limits-random-labels-cross-fitted": "labels that mean nothing",
+    },
+    ("Does it help rare classes? Class mean, points", 100): {
+        "pc-raises-class-mean": "PC − softmax, MNIST",
+        "lt-pc-class-mean": "PC − softmax, CIFAR-10-LT",
+        "posthoc-equals-pc": "PC = post-hoc, MNIST",
+    },
+    ("Does it find the object? GT-known, points (7x7 cells)", 100): {
+        "infocam-above-cam": "infoCAM − CAM",
+        "infocam-plus-above-cam": "infoCAM+ − CAM",
+        "window-sum-gains": "window sum − none",
+    },
+}
 # One shape and one colour a verdict, in a light and a dark version: Okabe and Ito's hues.
 SHAPES = dict(zip(VERDICTS, "o^DXs__oXoXo^X", strict=True))
 GREY = {"color": "#88888844", "linewidth": 0, "zorder": 0}
-_GOOD, _PARTLY, _BAD, _NONE = ("#00795A", "#2CC69A"), ("#0072B2", "#56B4E9"), \
-    ("#C04A00", "#FF9A5C"), ("#666666", "#B5B5B5")
-_OF_MARK = {"✓": _GOOD, "≈": _PARTLY, "✗": _BAD}
+_OF_MARK = {"✓": ("#00795A", "#2CC69A"), "≈": ("#0072B2", "#56B4E9"), "✗": ("#C04A00", "#FF9A5C")}
+_NONE = ("#666666", "#B5B5B5")
 COLOURS = {dark: {v: _OF_MARK.get(MARKS[v], _NONE)[dark] for v in VERDICTS} for dark in (0, 1)}
 
 
@@ -60,11 +47,11 @@ def headline_figure(path: Path, judgements: Mapping[str, Judgement], *, dark: bo
     use_style()
     for key in ("text.color", "axes.titlecolor", "xtick.color", "ytick.color"):
         plt.rcParams[key] = ink
-    heights = [len(claims) for _, _, claims in PANELS]
+    heights = [len(claims) for claims in PANELS.values()]
     figure, panels = plt.subplots(
         len(PANELS), figsize=(5.4, 0.3 * sum(heights) + 0.6 * len(PANELS)), height_ratios=heights
     )
-    for axes, (title, factor, claims) in zip(panels, PANELS, strict=True):
+    for axes, ((title, factor), claims) in zip(panels, PANELS.items(), strict=True):
         rows = [judgements[claim] for claim in claims]
         axes.set_xlim(limits(rows, factor))
         for row, judgement in enumerate(rows):
@@ -78,8 +65,7 @@ def headline_figure(path: Path, judgements: Mapping[str, Judgement], *, dark: bo
         axes.tick_params(axis="x", labelsize=9, pad=0)
         axes.grid(visible=False)
         axes.patch.set_alpha(0)
-        for side in ("left", "bottom"):
-            axes.spines[side].set_visible(False)
+        axes.spines[["left", "bottom"]].set_visible(False)
     figure.patch.set_alpha(0)
     save_figure(figure, path)
 
@@ -121,7 +107,7 @@ def draw_claim(
 
 def caption(judgements: Mapping[str, Judgement]) -> str:
     """Return the caption: how to read the picture, and how many it shows of each verdict."""
-    shown = [judgements[claim] for _, _, claims in PANELS for claim in claims]
+    shown = [judgements[claim] for claims in PANELS.values() for claim in claims]
     counts = Counter(j.verdict for j in shown)
     marks = ", ".join(f"{MARKS[v]} {v} ({counts[v]})" for v in VERDICTS if counts[v])
     return (
@@ -133,7 +119,7 @@ def caption(judgements: Mapping[str, Judgement]) -> str:
 def alternative_text(judgements: Mapping[str, Judgement]) -> str:
     """Return the picture in words: each claim with its number and verdict."""
     panels = []
-    for title, factor, claims in PANELS:
+    for (title, factor), claims in PANELS.items():
         rows = []
         for claim, name in claims.items():
             j = judgements[claim]

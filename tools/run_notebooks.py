@@ -14,11 +14,12 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
+from unittest.mock import patch
 
 import nbformat
 import papermill
@@ -27,14 +28,7 @@ from joblib import Parallel, delayed
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from tools.notebooks import (
-    CALM,
-    ROOT,
-    Pair,
-    find_pairs,
-    kernel_environment,
-    strip_run_metadata,
-)
+from tools.notebooks import CALM, ROOT, Pair, find_pairs, kernel_environment, strip_run_metadata
 
 # Committed outputs hold no progress bars: they go to stderr and differ from run to run.
 COMMITTED = CALM | {"TQDM_DISABLE": "1"}
@@ -73,7 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         pairs = select(find_pairs(options.root), options.notebooks)
         if options.check:
             return _check(pairs)
-        return run(pairs, _plan(options), jobs=options.jobs)
+        bar = options.jobs == 1 and sys.stderr.isatty()
+        plan = Plan(options.profile, dict(options.parameters), options.force, progress_bar=bar)
+        return run(pairs, plan, jobs=options.jobs)
     except RunError as error:
         print(f"run_notebooks: {error}", file=sys.stderr)
         return 2
@@ -105,9 +101,8 @@ def run(pairs: list[Pair], plan: Plan, jobs: int = 1) -> int:
         else:
             _check_parameters(pair, plan)
             todo.append(pair)
-    failed = Parallel(n_jobs=min(jobs, max(len(todo), 1)))(
-        delayed(_run_one)(pair, plan) for pair in todo
-    )
+    workers = Parallel(n_jobs=min(jobs, max(len(todo), 1)))
+    failed = workers(delayed(_run_one)(pair, plan) for pair in todo)
     if any(failed):
         print(f"{sum(failed)} of {len(todo)} notebooks failed", file=sys.stderr)
     return int(any(failed))
@@ -115,17 +110,18 @@ def run(pairs: list[Pair], plan: Plan, jobs: int = 1) -> int:
 
 def _run_one(pair: Pair, plan: Plan) -> bool:
     """Run one notebook and report; True if it failed."""
-    _say(f"{pair.slug}: running ({plan.profile}) ...")
+    say = partial(print, flush=True)
+    say(f"{pair.slug}: running ({plan.profile}) ...")
     start = time.monotonic()
     try:
         output = execute(pair, plan)
     except PapermillExecutionError as error:
-        _say(_explain(pair, plan, error), sys.stderr)
+        say(_explain(pair, plan, error), file=sys.stderr)
         return True
     except DeadKernelError:
-        _say(f"{pair.slug}: FAILED, its kernel died: out of memory?", sys.stderr)
+        say(f"{pair.slug}: FAILED, its kernel died: out of memory?", file=sys.stderr)
         return True
-    _say(f"{pair.slug}: {time.monotonic() - start:.1f} s -> {output.relative_to(pair.root)}")
+    say(f"{pair.slug}: {time.monotonic() - start:.1f} s -> {output.relative_to(pair.root)}")
     return False
 
 
@@ -141,7 +137,9 @@ def execute(pair: Pair, plan: Plan) -> Path:
     stamp = pair.stamp()  # of what is about to run: an edit meanwhile makes it stale again
     nbformat.write(pair.build(), work)
     given = plan.parameters | ({"profile": plan.profile} if plan.profile != "smoke" else {})
-    with _environment(kernel_environment(pair.root) | (COMMITTED if plan.in_place else {})):
+    # Kernels inherit the variables of the time at which they start.
+    variables = kernel_environment(pair.root) | (COMMITTED if plan.in_place else {})
+    with patch.dict(os.environ, variables):
         notebook = papermill.execute_notebook(
             work,
             work,
@@ -153,7 +151,9 @@ def execute(pair: Pair, plan: Plan) -> Path:
         )
     strip_run_metadata(notebook)
     notebook.metadata["softmi"] = {"profile": plan.profile, "stamp": stamp}
-    _replace(output, nbformat.writes(notebook) + "\n", scratch=work.parent)
+    whole = work.with_suffix(f".{os.getpid()}.new")
+    whole.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
+    whole.replace(output)  # it is there whole or not at all
     work.unlink()
     return output
 
@@ -184,35 +184,9 @@ def _explain(pair: Pair, plan: Plan, error: PapermillExecutionError) -> str:
     )
 
 
-def _replace(path: Path, text: str, scratch: Path) -> None:
-    """Write a file so that it is there whole or not at all."""
-    new = scratch / f"{path.stem}.{os.getpid()}.new"
-    new.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(new, path)
-
-
 def _work(pair: Pair, plan: Plan) -> Path:
     """Where a notebook is while it runs; what a failed or interrupted run leaves to look at."""
     return pair.root / "_build" / "runs" / f"{pair.slug}.{plan.profile}.ipynb"
-
-
-@contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Set environment variables, which kernels inherit, for the time of a block."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _say(text: str, stream: TextIO | None = None) -> None:
-    print(text, file=stream or sys.stdout, flush=True)
 
 
 def _check(pairs: list[Pair]) -> int:
@@ -223,17 +197,13 @@ def _check(pairs: list[Pair]) -> int:
     return int(any(reasons.values()))
 
 
-def _plan(options: argparse.Namespace) -> Plan:
-    parameters = {}
-    for given in options.parameters:
-        name, equals, value = given.partition("=")
-        if not equals:
-            raise RunError(f"-p {given}: write it as name=value")
-        parameters[name] = yaml.safe_load(value)
-    if "profile" in parameters:
-        raise RunError("choose the profile with --profile")
-    bar = options.jobs == 1 and sys.stderr.isatty()
-    return Plan(options.profile, parameters, options.force, progress_bar=bar)
+def _parameter(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text}: write it as name=value")
+    if name == "profile":
+        raise argparse.ArgumentTypeError("choose the profile with --profile")
+    return name, yaml.safe_load(value)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -247,7 +217,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks at a time")
     parser.add_argument(
         "-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE",
-        help="a parameter of the notebook; may be repeated",
+        type=_parameter, help="a parameter of the notebook; may be repeated",
     )  # fmt: skip
     parser.add_argument("--check", action="store_true", help="say what is stale; run nothing")
     parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)

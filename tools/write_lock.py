@@ -27,7 +27,7 @@ def closure(requirements: list[Requirement]) -> dict[str, str]:
     """Name and installed version of the requirements and, in turn, of what they require."""
     pins: dict[str, str] = {}
     seen: set[tuple[str, str]] = set()
-    queue = [(needed, extra) for needed in requirements for extra in _extras(needed)]
+    queue = [(needed, extra) for needed in requirements for extra in ("", *needed.extras)]
     while queue:
         requirement, extra = queue.pop()
         name = canonicalize_name(requirement.name)
@@ -39,7 +39,7 @@ def closure(requirements: list[Requirement]) -> dict[str, str]:
         for line in distribution.requires or []:
             needed = Requirement(line)
             if needed.marker is None or needed.marker.evaluate({"extra": extra}):
-                queue += [(needed, e) for e in _extras(needed)]
+                queue += [(needed, e) for e in ("", *needed.extras)]
     return pins
 
 
@@ -48,10 +48,6 @@ def project_requirements() -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [lines for name, lines in project["optional-dependencies"].items() if name != "bench"]
     return [Requirement(line) for line in sum(extras, start=project["dependencies"])]
-
-
-def _extras(requirement: Requirement) -> set[str]:
-    return {"", *requirement.extras}
 
 
 if __name__ == "__main__":

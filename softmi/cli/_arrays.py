@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-from softmi.cli._options import BROKEN_ARRAY
+from softmi.cli._options import BROKEN_ARRAY, existing
 
 LARGEST = 2**34  # bytes in memory
 BROKEN = (*BROKEN_ARRAY, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -29,9 +29,7 @@ def arrays_of(file: Path) -> dict[str, np.ndarray]:
             not fit one another, more than 16 GiB, or numbers that are not finite.
 
     """
-    if not file.is_file():
-        raise ValueError(f"{file}: there is no such file")
-    if not zipfile.is_zipfile(file):
+    if not zipfile.is_zipfile(existing(file)):
         raise ValueError(f"{file} is not an npz file; write one with np.savez")
     with _tried(str(file), partial(np.load, file, allow_pickle=False)) as stored:
         held = f"it holds {', '.join(sorted(stored.files)) or 'nothing'}"

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from softmi.cli._options import aligned
 from softmi.maps import (
     Activations,
     boxes_from_score_maps,
@@ -112,11 +113,9 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, float]]:
     """The account, by name and nats."""
     x0, y0, x1, y1 = report["box"]
     area = f"{100 * report['share_of_area']:.1f} % of the area"
-    place = (
-        f"in the box {x0} {y0} {x1} {y1} ({area})"
-        if x1 > x0
-        else "no box, no place speaks for it more than others"
-    )
+    place = "no box, no place speaks for it more than others"
+    if x1 > x0:
+        place = f"in the box {x0} {y0} {x1} {y1} ({area})"
     rows = [(place, "inside"), ("outside of it", "outside"), ("from the biases", "bias")]
     if "pmi_nats" in report["predicted"][0]:
         rows.append(("from the log priors", "prior"))
@@ -136,24 +135,13 @@ def show(report: dict[str, Any]) -> str:
         pmi = f"{row['pmi_nats']:.3f}" if "pmi_nats" in row else ""
         table.append((label, f"{100 * row['probability']:.1f} %", f"{row['logit']:.3f}", pmi))
     columns = 4 if table[-1][3] else 3
-    lines = _aligned([row[:columns] for row in table])
+    lines = aligned([row[:columns] for row in table], "<>>>")
     alone = " against nothing" if report["against"] == "none" else ""
     lines += ["", f"{heading(report)}{alone} ({report['method']})"]
     rows = [(name, _signed(value, 4)) for name, value in _rows(report)]
     rows.append(("the network's own", _signed(report["difference"], 4)))
-    lines += _aligned([(report["quantity"], report["unit"]), *rows])
+    lines += aligned([(report["quantity"], report["unit"]), *rows], "<>")
     if report["against"] == "none":
         lines.append("a logit alone has no unit: compare classes, by --against, for nats")
     lines += ["", f"picture: {report['picture']}"]
     return "\n".join(lines)
-
-
-def _aligned(table: list[tuple[str, ...]]) -> list[str]:
-    width = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    return [
-        "  ".join(
-            [f"{row[0]:{width[0]}}"]
-            + [f"{cell:>{w}}" for cell, w in zip(row[1:], width[1:], strict=True)]
-        )
-        for row in table
-    ]

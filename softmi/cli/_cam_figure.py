@@ -54,9 +54,8 @@ def cam_figure(
     # Bicubic interpolation may leave the range of the map.
     values = map_to_picture(nats[None].float(), SIDE)[0].clamp(nats.min(), nats.max()).numpy()
     limit = float(nats.abs().max()) or 1.0
-    over = panels[1].imshow(
-        values, SIGNED, vmin=-limit, vmax=limit, extent=panels[0].images[0].get_extent()
-    )
+    extent = panels[0].images[0].get_extent()
+    over = panels[1].imshow(values, SIGNED, vmin=-limit, vmax=limit, extent=extent)
     figure.colorbar(over, ax=panels, label=unit)
     for panel, name in zip(panels, ("image", "map"), strict=True):
         panel.set(xticks=[], yticks=[])

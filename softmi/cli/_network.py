@@ -11,6 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 from softmi import models
+from softmi.cli._options import existing
 
 # Their input transform depends on where they were trained, which the weights do not tell.
 AMBIGUOUS = ("googlenet", "inception_v3")
@@ -39,8 +40,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
             that holds no state dictionary.
 
     """
-    if not file.is_file():
-        raise ValueError(f"{file}: there is no such file")
+    existing(file)
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever a spoilt file makes it meet
@@ -55,9 +55,8 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         raise ValueError(f"{file} holds no state dictionary but {type(state).__name__}; {HOW}")
     if wrong := [str(key) for key, value in state.items() if not isinstance(value, Tensor)]:
         raise ValueError(f"{file} holds no state dictionary: {few(wrong)} is no tensor; {HOW}")
-    if not all(isinstance(key, str) for key in state):
-        keys = few([str(key) for key in state])
-        raise ValueError(f"{file} holds no state dictionary: {keys} are no names; {HOW}")
+    if wrong := [str(key) for key in state if not isinstance(key, str)]:
+        raise ValueError(f"{file} holds no state dictionary: {few(wrong)} are no names; {HOW}")
     kept = dict(state)
     while prefix := next((p for p in PREFIXES if all(k.startswith(p) for k in kept)), ""):
         kept = {key.removeprefix(prefix): value for key, value in kept.items()}

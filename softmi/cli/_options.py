@@ -1,7 +1,7 @@
 """What the commands share: values of options, their help, and priors."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
@@ -35,9 +35,22 @@ def checked(
     return convert
 
 
+def aligned(table: Sequence[Sequence[str]], align: str) -> list[str]:
+    """Lay rows out as lines, each column to the left or right as `align` says, such as "<>>"."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  ".join(map("{:{}{}}".format, row, align, widths)).rstrip() for row in table]
+
+
 def numbers(text: str) -> tuple[float, ...]:
     """Numbers with commas between them."""
     return tuple(float(part) for part in text.split(","))
+
+
+def existing(file: Path, option: str = "") -> Path:
+    """Return the file; the error names the option that gave it."""
+    if not file.is_file():
+        raise ValueError(f"{option} {file}: there is no such file".lstrip())
+    return file
 
 
 def prior_from(option: str | None, otherwise: np.ndarray | None = None) -> np.ndarray | None:

@@ -52,7 +52,7 @@ from torchvision.transforms.functional import normalize, to_tensor
 
 from softmi.cli._cam_account import CONTRASTS, account, heading, picture_rows, show
 from softmi.cli._network import OURS, few, network, read_weights
-from softmi.cli._options import checked, help_of, numbers, prior_from
+from softmi.cli._options import checked, existing, help_of, numbers, prior_from
 from softmi.datasets import decode_image
 from softmi.maps import ActivationMaps, Activations
 
@@ -130,11 +130,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     image = _image(options.image)
     model = network(options.model, read_weights(options.weights), options.weights)
     seen = _look(model, image, options)
-    number = seen.logits.shape[1]
-    names = _names(options.names, number)
+    names = _names(options.names, seen.logits.shape[1])
     chosen = int(seen.predicted[0])
     if options.chosen is not None:
-        chosen = _class(options.chosen, names, number)
+        chosen = _class(options.chosen, names)
     report, nats = account(seen, chosen, names, image.size, options)
     rows, unit = picture_rows(report), f"{report['unit']} a cell"
     _write(png(cam_figure(image, nats, report["box"], heading(report), rows, unit)), output)
@@ -145,21 +144,16 @@ def _output(options: argparse.Namespace) -> Path:
     output = options.output or Path(f"{options.image.stem}-cam.png")
     if output.is_dir() or not output.parent.is_dir():
         raise ValueError(f"--output {output}: it is a folder, or its folder does not exist")
-    sources = (options.image, options.weights, options.names, options.prior)
-    if output.exists() and any(
-        source is not None and os.path.exists(source) and output.samefile(source)
-        for source in sources
-    ):
+    sources = filter(None, (options.image, options.weights, options.names, options.prior))
+    if output.exists() and any(os.path.exists(s) and output.samefile(s) for s in sources):
         raise ValueError(f"--output {output} would overwrite what is read")
     return output
 
 
 def _image(file: Path) -> Image.Image:
     """Read an image file as RGB, turned as the camera was held."""
-    if not file.is_file():
-        raise ValueError(f"{file}: there is no such file")
-    if file.stat().st_size > LARGEST_FILE:
-        raise ValueError(f"{file} has {file.stat().st_size} bytes, more than {LARGEST_FILE}")
+    if (size := existing(file).stat().st_size) > LARGEST_FILE:
+        raise ValueError(f"{file} has {size} bytes, more than {LARGEST_FILE}")
     image = decode_image(file.read_bytes(), str(file))
     try:
         return ImageOps.exif_transpose(image)
@@ -184,10 +178,8 @@ def _look(model: nn.Module, image: Image.Image, options: argparse.Namespace) -> 
 def _names(file: Path | None, number: int) -> list[str]:
     if file is None:
         return [f"class {i}" for i in range(number)]
-    if not file.is_file():
-        raise ValueError(f"--names {file}: there is no such file")
     try:
-        names = file.read_text(encoding="utf-8-sig").rstrip().splitlines()
+        names = existing(file, "--names").read_text(encoding="utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"--names {file} is not UTF-8 text") from None
     if len(names) != number:
@@ -195,7 +187,7 @@ def _names(file: Path | None, number: int) -> list[str]:
     return [name.strip() for name in names]
 
 
-def _class(text: str, names: list[str], number: int) -> int:
+def _class(text: str, names: list[str]) -> int:
     """Index of a class: a name goes before a number."""
     found = [i for i, name in enumerate(names) if name == text]
     found = found or [i for i, name in enumerate(names) if name.lower() == text.lower()]
@@ -204,9 +196,9 @@ def _class(text: str, names: list[str], number: int) -> int:
     if found:
         return found[0]
     if text.lstrip("-").isdecimal():
-        if 0 <= int(text) < number:
+        if 0 <= int(text) < len(names):
             return int(text)
-        raise ValueError(f"--class {text} is out of range: there are {number} classes, from 0")
+        raise ValueError(f"--class {text} is out of range: there are {len(names)} classes, from 0")
     near = difflib.get_close_matches(text, names, n=3)
     hint = f"; near it: {few(near)}" if near else ""
     raise ValueError(f"--class {text} is neither an index nor a name in --names{hint}")

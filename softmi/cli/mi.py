@@ -50,7 +50,7 @@ import softmi
 from softmi import MutualInformationEstimate
 from softmi._checks import are_probabilities
 from softmi.cli._arrays import arrays_of
-from softmi.cli._options import checked, help_of, prior_from
+from softmi.cli._options import aligned, checked, help_of, prior_from
 
 FRACTION = checked("fraction", float, lambda value: 0 < value < 1, "be in (0, 1)")
 FOLDS = checked("folds", int, lambda value: value >= 2, "be at least 2")
@@ -229,8 +229,7 @@ def show(report: dict[str, Any]) -> str:
     share = report["share_of_label_entropy"]
     rows.append(["share of the cap", "none" if share is None else f"{100 * share:.1f} %", ""])
     rows += [[name, str(report[f"n_{name}"]), ""] for name in ("samples", "classes")]
-    width = [max(len(row[column]) for row in rows) for column in range(2)]
-    lines = [f"{a:{width[0]}}  {b:{width[1]}}  {c}".rstrip() for a, b, c in rows]
+    lines = aligned(rows, "<<<")
     if share == 1:
         lines.append("the estimate is at the cap, to which it was cut if it was above")
     if not report.get("extrapolated_is_trustworthy", True):

@@ -127,10 +127,8 @@ def _read_mosaics(pack: Path, split: str) -> tuple[Tensor, Tensor]:
     index = json.loads((pack / "index.json").read_text())
     columns, tile = index["columns"], index["tile"]
     sums = _listed_checksums(pack.parent / "SHA256SUMS")
-    names = {}
-    for name in index["images"]:
-        if match := re.fullmatch(rf"{split}_(\d)_\w+", name):  # nothing that leaves the folder
-            names[int(match[1])] = name
+    form = re.compile(rf"{split}_(\d)_\w+")  # nothing that leaves the folder
+    names = {int(m[1]): name for name in index["images"] if (m := form.fullmatch(name))}
     if sorted(names) != list(range(10)) or tile != 32:
         raise ValueError(
             f"{pack}/index.json must list {split}_<k>_<class> for k = 0 to 9 in tiles of 32, got "
@@ -141,9 +139,8 @@ def _read_mosaics(pack: Path, split: str) -> tuple[Tensor, Tensor]:
         path, n = pack / f"{names[k]}.webp", index["images"][names[k]]
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing, but listed in index.json beside it")
-        expected = sums.get(path)
-        if expected is not None and (found := sha256(path)) != expected:
-            raise ValueError(f"{path} has sha256 {found}, but SHA256SUMS lists {expected}")
+        if path in sums and (found := sha256(path)) != sums[path]:
+            raise ValueError(f"{path} has sha256 {found}, but SHA256SUMS lists {sums[path]}")
         with Image.open(path) as image:
             mosaic = torch.from_numpy(np.array(image.convert("RGB")))
         rows = -(-n // columns)

@@ -98,8 +98,7 @@ class CUB:
             ValueError: The image cannot be decoded; the message names it.
 
         """
-        image = resized(*self._image(index), self.size)
-        return image, int(self.targets[index])
+        return resized(*self._image(index), self.size), int(self.targets[index])
 
     @cached_property
     def checksums(self) -> dict[str, str]:

@@ -102,9 +102,7 @@ def imbalanced_cub_indices(
     even = torch.arange(int(cub.targets.max()) + 1) % 2 == 1  # class numbers count from one
     train = cub.is_train.nonzero().flatten()
     test = (~cub.is_train).nonzero().flatten()
-    everything = len(cub)
-    caps = torch.where(even, everything, 10).tolist()
-    train = train[first_per_class(cub.targets[train], caps)]
+    train = train[first_per_class(cub.targets[train], torch.where(even, len(cub), 10).tolist())]
     if cut_test:
         test = test[first_per_class(cub.targets[test], torch.where(even, 15, 5).tolist())]
     return train, test

@@ -76,8 +76,7 @@ class TinyImageNet:
     ) -> None:
         if size < 1 or (train_per_class is not None and train_per_class < 1):
             raise ValueError(
-                f"need size >= 1 and train_per_class >= 1 or None, got size={size}, "
-                f"train_per_class={train_per_class}"
+                f"need size >= 1 and train_per_class >= 1 or None, got {size=}, {train_per_class=}"
             )
         if division not in ("alternate", "authors"):
             raise ValueError(f'division must be "alternate" or "authors", got {division!r}')
@@ -89,15 +88,14 @@ class TinyImageNet:
             )
             path = path.parent if path.name in self.PACKS else path
         self.path, self.size = Path(path), size
-        self._train_per_class = train_per_class
         self._files: Files | None = None
         self._jpegs: list[tuple[np.ndarray, np.ndarray]] = []  # bytes and offsets of each pack
         # Place of each image: its path below the top folder, or its pack and its index in it.
         self._places: list[Any]
         if any((self.path / name).exists() for name in self.PACKS):
-            boxes, labels, train = self._read_packs()
+            boxes, labels, train = self._read_packs(train_per_class)
         else:
-            boxes, labels, train = self._read_original()
+            boxes, labels, train = self._read_original(train_per_class)
         wrong = (boxes < 0) | (boxes >= TINY_SIDE)
         wrong[:, 2:] |= boxes[:, 2:] < boxes[:, :2]
         if wrong.any():
@@ -146,7 +144,7 @@ class TinyImageNet:
         # Another cut has another number of images, which is part of the cache's key by itself.
         return f"Tiny-ImageNet {one} {self.size}"
 
-    def _read_packs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _read_packs(self, most: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         for name in self.PACKS:
             if not (self.path / name).exists():
                 raise FileNotFoundError(f"{self.path / name} is missing beside the other pack")
@@ -156,10 +154,9 @@ class TinyImageNet:
         self.wnids = [w.decode() for w in packs[0]["wnids"]]
         self.words = [w.decode() for w in packs[0]["words"]]
         self._jpegs = [(pack["jpeg"], pack["offset"]) for pack in packs]
-        first = np.argsort(packs[0]["label"], kind="stable")  # class after class
-        if self._train_per_class is not None:
-            rank = _rank_in_class(packs[0]["label"])
-            first = first[rank[first] < self._train_per_class]
+        label = packs[0]["label"]
+        first = np.argsort(label, kind="stable")  # class after class
+        first = first[_rank_in_class(label)[first] < (most or len(label))]
         kept = [first, np.arange(len(packs[1]["label"]))]
         self._places = [(which, int(i)) for which in (0, 1) for i in kept[which]]
         self.names = [packs[which]["name"][i].decode() for which, i in self._places]
@@ -169,7 +166,7 @@ class TinyImageNet:
         )
         return boxes, labels, np.arange(len(labels)) < len(first)
 
-    def _read_original(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _read_original(self, most: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         files = self._files = Files(self.path, "wnids.txt")
         self.wnids = [row[0] for row in files.rows("wnids.txt", 1)]
         number = {wnid: k for k, wnid in enumerate(self.wnids)}
@@ -182,7 +179,7 @@ class TinyImageNet:
         entries = []  # list, folder, class and name of each image, and its box
         for wnid in self.wnids:
             name = f"train/{wnid}/{wnid}_boxes.txt"
-            for row in files.rows(name, 5)[: self._train_per_class]:
+            for row in files.rows(name, 5)[:most]:
                 entries.append((name, f"train/{wnid}/images", wnid, row[0], row[1:5]))
         train, name = len(entries), "val/val_annotations.txt"
         for row in files.rows(name, 6):
@@ -221,20 +218,20 @@ def _rank_in_class(labels: np.ndarray) -> np.ndarray:
     return rank
 
 
-_PACK_KEYS = ("jpeg", "offset", "label", "box", "name", "wnids", "words")
+# Entries of a pack, and the kinds of NumPy's types that each may be of.
+_PACK = dict(jpeg="u", offset="iu", label="iu", box="iu", name="S", wnids="S", words="S")
 
 
 def _read_pack(path: Path) -> dict[str, np.ndarray]:
     try:
         # Opened here: NumPy leaves a file open that it cannot read.
         with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
-            pack = {key: file[key] for key in _PACK_KEYS}
+            pack = {key: file[key] for key in _PACK}
     except (KeyError, ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is no pack of Tiny-ImageNet: {error}") from error
     n, offset = len(pack["label"]), pack["offset"]
     fits = (
-        all(pack[key].dtype.kind in kinds for key, kinds in
-            zip(_PACK_KEYS, ("u", "iu", "iu", "iu", "S", "S", "S"), strict=True))
+        all(pack[key].dtype.kind in kinds for key, kinds in _PACK.items())
         and pack["jpeg"].ndim == pack["label"].ndim == offset.ndim == 1
         and pack["jpeg"].itemsize == 1
         and pack["box"].shape == (n, 4)

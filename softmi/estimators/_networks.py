@@ -82,18 +82,15 @@ class Networks(nn.Module):
         return torch.baddbmm(b3, h, w3) + x @ skip
 
 
+@dataclass(frozen=True)
 class Part:
     """Data, scaled when it is asked for, so that much of it is never copied as a whole."""
 
-    def __init__(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        scaling: Scaling | None,
-        device: str,
-        dtype: type = np.float32,
-    ) -> None:
-        self.x, self.y, self.scaling, self.device, self.dtype = x, y, scaling, device, dtype
+    x: np.ndarray
+    y: np.ndarray
+    scaling: Scaling | None
+    device: str
+    dtype: type = np.float32
 
     def inputs(self, rows: np.ndarray) -> np.ndarray:
         """Scaled inputs of these rows."""

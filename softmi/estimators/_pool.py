@@ -14,10 +14,9 @@ import copy
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, clone
@@ -172,15 +171,13 @@ class Stack:
     def pointwise(self, x: np.ndarray) -> np.ndarray:
         """Pointwise mutual information by each member, shape (members, samples, classes)."""
         # In float64: how a float32 sum is rounded depends on how many rows there are beside it.
-        networks, device = None, torch.device("cpu")
+        rows, labels = np.arange(len(x)), np.zeros(len(x), dtype=np.int64)
+        data = Part(x, labels, self.scaling, "cpu", dtype=np.float64)
+        pmi = [member.pmi(data, rows) for member in self.members]
         if self.networks is not None:
             device = self.networks.biases[0].device
-            device = torch.device("cpu") if device.type == "mps" else device
-            networks = copy.deepcopy(self.networks).to(device).double()
-        rows, labels = np.arange(len(x)), np.zeros(len(x), dtype=np.int64)
-        data = Part(x, labels, self.scaling, str(device), dtype=np.float64)
-        pmi = [member.pmi(data, rows) for member in self.members]
-        if networks is not None:
+            data = replace(data, device="cpu" if device.type == "mps" else str(device))
+            networks = copy.deepcopy(self.networks).to(data.device).double()
             log_q = geometric_mean(network_log_probabilities(networks, data, rows[None]))
             pmi.append(with_floor(log_q, self.log_prior, self.samples) - self.log_prior)
         return np.stack(pmi) if pmi else np.empty((0, len(x), len(self.log_prior)))
@@ -240,10 +237,9 @@ def fit_stack(
             ])
             for setting in settings
         ]  # fmt: skip
-        losses = []
-        for pmi in tried:  # each at its best temperature
-            losses.append(log_loss(pmi[None], pool_weights(pmi[None], held_y, log_prior), held_y,
-                                   log_prior))  # fmt: skip
+        # Each at its best temperature.
+        alone = [(pmi[None], pool_weights(pmi[None], held_y, log_prior)) for pmi in tried]
+        losses = [log_loss(pmi, weights, held_y, log_prior) for pmi, weights in alone]
         best = int(np.argmin(losses))
         pmis.append(tried[best])
         members.append(Member.fit(settings[best], data, rows, classes))

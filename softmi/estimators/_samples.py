@@ -44,8 +44,7 @@ def as_labels(labels: Any, name: str = "y") -> Any:
     """
     labels = as_array(labels, name)
     if isinstance(labels, (list, tuple)):
-        array = np.empty(len(labels), dtype=object)
-        array[:] = labels
+        array = np.fromiter(labels, dtype=object)
         if any(isinstance(label, (list, tuple, np.ndarray)) for label in array):
             return labels
     elif hasattr(labels, "dtype"):

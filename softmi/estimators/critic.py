@@ -1,16 +1,14 @@
 r"""Critics: networks that are trained by a variational bound and scored on samples left out."""
 
 import copy
-import itertools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
+from torchvision.ops import MLP
 
 from softmi.estimators._samples import Inputs, Labels, _check_folds, _samples, _splits
 from softmi.estimators.variational import Bound, donsker_varadhan, jensen_shannon, smile
@@ -101,12 +99,6 @@ def critic_mutual_information(
     if ema is not None and (objective is not donsker_varadhan or not 0 < ema < 1):
         raise ValueError(f"ema must be in (0, 1) and train donsker_varadhan, got {ema}")
 
-    training: dict[str, Any] = {
-        "epochs": epochs,
-        "patience": patience,
-        "batch_size": batch_size,
-        "lr": lr,
-    }
     targets = torch.as_tensor(y, device=device)
     values = []
     for fold, (rest, held_out) in enumerate(_splits(y, folds, seed)):
@@ -115,27 +107,20 @@ def critic_mutual_information(
         inputs = torch.as_tensor(scaled, device=device)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed + fold)
-            critic = _critic((X.shape[1], *hidden, int(y.max()) + 1)).to(device)
+            critic = MLP(X.shape[1], [*hidden, int(y.max()) + 1]).to(device)
             _train(
                 critic,
                 objective if ema is None else _moving_average_objective(ema),
                 (inputs[train], targets[train]),
-                lambda logits, labels: float(objective(logits.double(), labels)),
+                objective,
                 (inputs[valid], targets[valid]),
-                **training,
-            )
+                epochs=epochs, patience=patience, batch_size=batch_size, lr=lr,
+            )  # fmt: skip
         with torch.no_grad():
             values.append(float(bound(critic(inputs[held_out]).double(), targets[held_out])))
     return CriticEstimate(
         float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(folds), tuple(values)
     )
-
-
-def _critic(widths: tuple[int, ...]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for fan_in, fan_out in itertools.pairwise(widths):
-        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
 
 
 def _moving_average_objective(decay: float) -> Bound:
@@ -150,11 +135,10 @@ def _moving_average_objective(decay: float) -> Bound:
         joint = scores.gather(1, targets[:, None]).mean()
         log_partition = joint - donsker_varadhan(scores, targets)
         now = log_partition.detach()
-        log_average = (
-            now
-            if log_average is None
-            else torch.logaddexp(log_average + math.log(decay), now + math.log1p(-decay))
-        )
+        if log_average is None:
+            log_average = now
+        else:
+            log_average = torch.logaddexp(log_average + math.log(decay), now + math.log1p(-decay))
         return joint - (log_partition - log_average).exp()
 
     return objective
@@ -164,7 +148,7 @@ def _train(
     critic: nn.Module,
     objective: Bound,
     train: tuple[Tensor, Tensor],
-    score: Callable[[Tensor, Tensor], float],
+    score: Bound,
     valid: tuple[Tensor, Tensor],
     *,
     epochs: int,
@@ -186,7 +170,7 @@ def _train(
                 (-value).backward()
                 optimiser.step()
         with torch.no_grad():
-            now = score(critic(valid[0]), valid[1])
+            now = float(score(critic(valid[0]).double(), valid[1]))
         if now > best:
             best, best_epoch, best_weights = now, epoch, copy.deepcopy(critic.state_dict())
         elif epoch - best_epoch >= patience:

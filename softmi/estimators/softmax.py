@@ -153,11 +153,8 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
         X, codes = self._check(X, y)
         n, classes, confidence = len(codes), len(self.classes_), float(self.confidence)
         targets = torch.from_numpy(codes)
-        prior = label_prior(
-            torch.bincount(targets, minlength=classes),
-            self._known_prior(codes),
-            prior_mismatch=self.prior_mismatch,
-        )
+        counts = torch.bincount(targets, minlength=classes)
+        prior = label_prior(counts, self._known_prior(codes), prior_mismatch=self.prior_mismatch)
         fitted = cross_fit(
             X, codes, classes, folds=min(self.folds, n), halves=self.extrapolate,
             classifiers=self.classifiers, device=self._device(), n_jobs=self.n_jobs,
@@ -251,7 +248,7 @@ class SoftmaxMutualInformation(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Likeliest label of new samples, shape (samples,)."""
-        likeliest = self.predict_log_proba(X).argmax(1)
+        likeliest = self.predict_log_proba(X).argmax(1)  # first: it says if nothing is fitted
         return self.classes_[likeliest]
 
     def pointwise_mutual_information(self, X: Any, y: Any) -> np.ndarray:

@@ -15,14 +15,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from softmi._checks import at_least_float32, check_finite, check_logits, check_targets, describe
+from softmi._checks import at_least_float32, check_logits, check_targets, describe
 
 Bound = Callable[[Tensor, Tensor], Tensor]
 
 
 def _parts(scores: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return scores, those of the joint pairs, each column's copies, and those off-diagonal."""
-    check_logits(scores, name="scores")
+    check_logits(scores, name="scores", finite=True)
     n, columns = scores.shape
     if targets is None:
         if n != columns:
@@ -34,7 +34,6 @@ def _parts(scores: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor, Tens
     check_targets(targets, scores)
     if n < 2:
         raise ValueError(f"a bound needs at least two samples, got scores of {describe(scores)}")
-    check_finite(scores, name="scores")
     scores, targets = at_least_float32(scores), targets.long()
     joint = scores.gather(1, targets[:, None])[:, 0]
     copies = torch.bincount(targets, minlength=columns).to(scores)

@@ -98,11 +98,8 @@ def certified_lower_bound(
         z = -loss - log_prior
         return min(float(z.mean()) - _bernstein(z, spread, delta), prior.entropy)
     step = delta if prior.status == "known" else delta / 2
-    parts = (
-        [torch.ones(n, dtype=torch.bool)]
-        if folds is None
-        else [folds == fold for fold in folds.unique().tolist()]
-    )
+    folds = torch.zeros(n) if folds is None else folds
+    parts = [folds == fold for fold in folds.unique().tolist()]
     most = min(_largest_loss(loss[i], targets[i], pi, limit, step / len(parts)) for i in parts)
     bound = prior.entropy - most
     if prior.status == "estimated":
@@ -118,8 +115,6 @@ def _bernstein(values: Float[Tensor, " samples"], spread: float, delta: float) -
     .. math:: \sqrt{\frac{2 V \log(2/\delta)}{n}} + \frac{7 R \log(2/\delta)}{3(n-1)}
     """
     n, term = len(values), math.log(2 / delta)
-    if n < 2:
-        return math.inf
     return math.sqrt(2 * float(values.var()) * term / n) + 7 * spread * term / (3 * (n - 1))
 
 

@@ -4,13 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from softmi._checks import (
-    at_least_float32,
-    check_finite,
-    check_logits,
-    check_targets,
-    warn_of_probabilities,
-)
+from softmi._checks import at_least_float32, check_outputs
 
 
 def conditional_mutual_information(
@@ -44,10 +38,7 @@ def conditional_mutual_information(
 
     Source: yang2023, CMI.
     """
-    check_logits(logits)
-    check_finite(logits)
-    check_targets(targets, logits)
-    warn_of_probabilities(logits)
+    check_outputs(logits, targets)
     log_p = torch.log_softmax(at_least_float32(logits), dim=1)
     membership = torch.nn.functional.one_hot(targets.long(), logits.shape[1]).to(log_p.dtype)
     counts = membership.sum(0).clamp(min=1)

@@ -21,13 +21,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.special import ndtri
 
-from softmi._checks import (
-    PriorLike,
-    check_finite,
-    check_logits,
-    check_targets,
-    warn_of_probabilities,
-)
+from softmi._checks import PriorLike, check_outputs
 from softmi.information.certified import certified_lower_bound
 from softmi.information.labels import LabelPrior, PriorMismatch, label_prior
 from softmi.information.nats import InNats
@@ -249,10 +243,7 @@ def mutual_information(
 
     Source: qin2019, softmax estimator of mutual information.
     """
-    check_logits(logits)
-    check_finite(logits)
-    check_targets(targets, logits)
-    warn_of_probabilities(logits)
+    check_outputs(logits, targets)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be in (0, 1), got {confidence}")
     logits, targets = logits.detach().double(), targets.detach().long()

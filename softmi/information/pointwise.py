@@ -5,14 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.special import entr
 
-from softmi._checks import (
-    PriorLike,
-    as_prior,
-    at_least_float32,
-    check_finite,
-    check_logits,
-    warn_of_probabilities,
-)
+from softmi._checks import PriorLike, as_prior, at_least_float32, check_outputs
 
 
 def entropy(prior: PriorLike) -> Float[Tensor, ""]:
@@ -74,9 +67,7 @@ def pointwise_mutual_information(
 
     Source: qin2019, PC-softmax.
     """
-    check_logits(logits)
-    check_finite(logits)
-    warn_of_probabilities(logits)
+    check_outputs(logits)
     logits = at_least_float32(logits)
     log_prior = as_prior(prior, classes=logits.shape[1], like=logits).log()
     if prior_corrected:

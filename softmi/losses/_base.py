@@ -11,7 +11,6 @@ from softmi._checks import (
     check_logits,
     check_reduction,
     check_targets,
-    describe,
     explain_losses,
     values_can_be_checked,
 )
@@ -71,10 +70,3 @@ def _weighted(
             "not defined"
         )
     return (own * losses).sum() / own.sum()
-
-
-def _same_classes(buffer: Tensor | None, logits: Tensor) -> None:
-    if buffer is not None and logits.shape[1] != buffer.numel():
-        raise ValueError(
-            f"the loss was made for {buffer.numel()} classes, but logits have {describe(logits)}"
-        )

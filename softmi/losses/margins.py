@@ -13,12 +13,12 @@ from softmi._checks import (
     PriorLike,
     as_class_weights,
     at_least_float32,
-    check_logits,
+    check_classes,
     check_reduction,
     per_class,
     values_can_be_checked,
 )
-from softmi.losses._base import _checked, _Loss, _same_classes, _weighted
+from softmi.losses._base import _checked, _Loss, _weighted
 from softmi.losses.reweighting import balanced_class_weights
 
 
@@ -157,14 +157,12 @@ class LDAMLoss(_Loss):
         self.scale = scale
         self.reweight_from = reweight_from
         self.reduction = reduction
+        if class_weights is None and reweight_from is not None:
+            class_weights = balanced_class_weights(counts, beta=0.9999)
         if class_weights is not None:
-            weights = as_class_weights(class_weights, classes=len(counts))
-        elif reweight_from is not None:
-            weights = balanced_class_weights(counts, beta=0.9999)
-        else:
-            weights = None
+            class_weights = as_class_weights(class_weights, classes=len(counts))
         self.register_buffer("margins", _margins(counts, max_margin))
-        self.register_buffer("class_weights", weights)
+        self.register_buffer("class_weights", class_weights)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -176,8 +174,7 @@ class LDAMLoss(_Loss):
         self, logits: Float[Tensor, "batch classes"], targets: Int[Tensor, " batch"]
     ) -> Float[Tensor, "..."]:
         """Return the loss of a batch; see :func:`ldam_loss`."""
-        check_logits(logits)
-        _same_classes(self.margins, logits)
+        check_classes(logits, self.margins.numel(), "the loss was made for")
         weights = self.class_weights if self.reweighting else None
         logits, targets = _checked(logits, targets, self.reduction)
         moved = _less_margins(logits, targets, self.margins, self.scale)

@@ -14,9 +14,9 @@ from softmi._checks import (
     PriorLike,
     as_prior,
     at_least_float32,
+    check_classes,
     check_finite,
     check_logits,
-    describe,
     per_class,
     values_can_be_checked,
 )
@@ -43,12 +43,11 @@ def pc_log_softmax(
 
     """
     check_logits(logits, allow_empty=True)
-    if values_can_be_checked(logits):
+    values = values_can_be_checked(logits)
+    if values:
         check_finite(logits)
     logits = at_least_float32(logits)
-    pi = as_prior(
-        prior, classes=logits.shape[1], like=logits, values=values_can_be_checked(logits)
-    )
+    pi = as_prior(prior, classes=logits.shape[1], like=logits, values=values)
     # A common offset of all logits cancels: taken out first, it costs no digits.
     logits = logits - logits.detach().amax(dim=1, keepdim=True)
     return logits - torch.logsumexp(logits + _tempered(pi.log(), tau), dim=1, keepdim=True)
@@ -282,12 +281,7 @@ class PCSoftmaxLoss(_Loss):
         self, logits: Float[Tensor, "batch classes"], targets: Targets
     ) -> Float[Tensor, "..."]:
         """Return the loss of a batch; see :func:`pc_cross_entropy`."""
-        check_logits(logits)
-        if logits.shape[1] != self.log_prior.numel():
-            raise ValueError(
-                f"the loss holds a prior over {self.log_prior.numel()} classes, but logits have "
-                f"{describe(logits)}"
-            )
+        check_classes(logits, self.log_prior.numel(), "the loss holds a prior over")
         f, y, tau_log_pi = _prepared(
             logits, targets, self.log_prior, self.tau, self.label_smoothing, self.reduction
         )

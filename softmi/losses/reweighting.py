@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from softmi._checks import PriorLike, check_logits, check_reduction, per_class
-from softmi.losses._base import _checked, _Loss, _same_classes, _weighted
+from softmi._checks import PriorLike, check_reduction, per_class
+from softmi.losses._base import _checked, _Loss, _weighted
 
 
 def balanced_class_weights(
@@ -148,14 +148,9 @@ class FocalLoss(_Loss):
         self, logits: Float[Tensor, "batch classes"], targets: Int[Tensor, " batch"]
     ) -> Float[Tensor, "..."]:
         """Return the loss of a batch; see :func:`focal_loss`."""
-        check_logits(logits)
-        _same_classes(self.class_weights, logits)
+        weights = self.class_weights
         return focal_loss(
-            logits,
-            targets,
-            gamma=self.gamma,
-            class_weights=self.class_weights,
-            reduction=self.reduction,
+            logits, targets, gamma=self.gamma, class_weights=weights, reduction=self.reduction
         )
 
     def extra_repr(self) -> str:

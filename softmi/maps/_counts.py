@@ -135,10 +135,8 @@ class BoxCounts(Counts):
 
     def accuracy_at(self, index: Int[Tensor, " ious"]) -> Float[Tensor, " ious"]:
         """Accuracy at given score thresholds, such as another split's :meth:`best_thresholds`."""
-        if (
-            index.numel() != len(self.iou_thresholds)
-            or not ((index >= 0) & (index < self.thresholds)).all()
-        ):
+        within = ((index >= 0) & (index < self.thresholds)).all()
+        if index.numel() != len(self.iou_thresholds) or not within:
             raise ValueError(
                 f"need an index in [0, {self.thresholds}) for each of the IoUs "
                 f"{self.iou_thresholds}, got {index.tolist()}"
@@ -154,6 +152,10 @@ class BoxCounts(Counts):
         _, at_own, total = self._of_all_processes()
         return at_own.double() / total
 
-    def _maximum(self) -> Tensor:
+    def compute(self) -> Float[Tensor, "*ious"]:
+        """Return the maximum over the score thresholds, at each IoU or, for V2, their mean.
+
+        In [0, 1]; for one IoU a scalar, as torchmetrics does.
+        """
         each = self.curve().max(1).values
         return each.mean() if self.average else each

@@ -3,6 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -62,15 +63,12 @@ class Recorder:
         self, model: nn.Module, watch: set[str] | None, inputs: tuple, options: dict[str, Any]
     ) -> object:
         """Call the model with hooks on the modules to watch (None: all), and take them off."""
-        handles = []
-        try:
+        with ExitStack() as hooks:
             for name, module in model.named_modules():
                 if watch is None or name in watch:
-                    handles.append(module.register_forward_hook(partial(self.record, name)))
+                    hook = module.register_forward_hook(partial(self.record, name))
+                    hooks.enter_context(hook)
             return model(*inputs, **options)
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def record(self, name: str, module: nn.Module, inputs: tuple, output: object) -> None:
         if next(module.children(), None) is None:
@@ -95,9 +93,7 @@ class Recorder:
                 self.heads.append(call)
 
     def maps_of(self, name: str) -> Tensor:
-        found = [outputs.maps for outputs in self.maps.values() if name in outputs.names]
-        if name == self.keep and self.kept is not None:
-            found.append(self.kept)
+        found = [outputs.maps for outputs in self.candidates() if name in outputs.names]
         if not found:
             raise ValueError(f"module {name!r} put out no feature maps for this batch")
         return found[-1]
@@ -125,9 +121,8 @@ class Recorder:
         last = ([outputs for outputs in found if outputs.cells > 1] or found or [None])[-1]  # type: ignore[list-item]
         if last is None:
             name, channels = "", "channels"
-            what = "no module" if self.keep is None else f"module {self.keep!r}"
-            what += f" puts out {'no ' * (self.keep is not None)}feature maps"
-            what += " of shape (batch, channels, height, width)"
+            who = "no module puts out" if not self.keep else f"module {self.keep!r} puts out no"
+            what = f"{who} feature maps of shape (batch, channels, height, width)"
         else:
             name, channels = last.names[-1], last.maps.shape[1]
             what = f"the last feature maps are of {name!r}, of shape {tuple(last.maps.shape)}"
@@ -137,8 +132,7 @@ class Recorder:
                 f"; the head is {head.name!r} "
                 f"({type(head.module).__name__}, {head.input.flatten(1).shape[1]} to {classes})"
             )
-            between = self.between(name, head.name)
-            if between:
+            if between := self.between(name, head.name):
                 what += f"; between them {between}"
         else:
             which = "" if named is None else f" named {named!r}"

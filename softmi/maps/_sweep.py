@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from softmi._checks import describe
+from softmi._checks import check_shape, describe
 from softmi.maps.boxes import _as_uint8, _check_boxes, box_iou
 
 
@@ -23,26 +23,25 @@ def _boxes_of_images(
     boxes: Tensor | Sequence[Tensor], images: int
 ) -> list[list[tuple[float, float, float, float]]]:
     """Return the true boxes image by image, checked."""
-    if isinstance(boxes, Tensor) and boxes.shape != (images, 4):
-        raise ValueError(f"boxes must have shape ({images}, 4), got {describe(boxes)}")
-    if len(boxes) != images:
-        raise ValueError(
-            f"boxes must be one tensor ({images}, 4) or {images} of shape (boxes, 4), one an "
-            f"image, got {len(boxes)}"
-        )
-    for i, some in enumerate(boxes):
-        if isinstance(boxes, Tensor):
-            continue
-        if not isinstance(some, Tensor) or some.ndim != 2 or some.shape[1] != 4 or not len(some):
-            what = describe(some) if isinstance(some, Tensor) else type(some).__name__
+    if isinstance(boxes, Tensor):
+        check_shape(boxes, (images, 4), "boxes")
+        joined, counts = boxes, [1] * images
+    else:
+        if len(boxes) != images:
             raise ValueError(
-                f"boxes[{i}] must hold the boxes of image {i}, shape (boxes, 4), at least one, "
-                f"got {what}"
+                f"boxes must be one tensor ({images}, 4) or {images} of shape (boxes, 4), one an "
+                f"image, got {len(boxes)}"
             )
-    joined = boxes if isinstance(boxes, Tensor) else torch.cat([b.cpu().double() for b in boxes])
+        for i, b in enumerate(boxes):
+            if not isinstance(b, Tensor) or b.ndim != 2 or b.shape[1] != 4 or not len(b):
+                what = describe(b) if isinstance(b, Tensor) else type(b).__name__
+                raise ValueError(
+                    f"boxes[{i}] must hold the boxes of image {i}, shape (boxes, 4), at least "
+                    f"one, got {what}"
+                )
+        joined, counts = torch.cat([b.cpu().double() for b in boxes]), [len(b) for b in boxes]
     joined = joined.detach().cpu().double()
     _check_boxes(joined, "boxes")
-    counts = [1] * images if isinstance(boxes, Tensor) else [len(b) for b in boxes]
     return [[tuple(b) for b in part.tolist()] for part in joined.split(counts)]
 
 
@@ -76,17 +75,16 @@ def _sweep(
     levels: Sequence[int],
     *,
     inclusive: bool,
-    single: bool,
     multi: bool,
     floor: float = 0.0,
-) -> tuple[list[float], list[float]]:
-    """Best IoU with any true box at rising levels: of the largest contour, and of all contours.
+) -> list[float]:
+    """Best IoU with any true box at rising levels: of the largest contour, or of all contours.
 
     No contour reaches an IoU of `floor` where the box around the whole mask does not cover that
     share of a true box; and masks are nested, so the sweep ends there. Contours lie in the boxes
-    of the contours of every lower level: if only `multi` is asked for, each level looks only at
-    those that still covered enough at the level before. Exact for IoUs of `floor` or more; those
-    below it may come out as others below it. What is not asked for is left at 0.
+    of the contours of every lower level: with `multi`, each level looks only at those that still
+    covered enough at the level before. Exact for IoUs of `floor` or more; those below it may come
+    out as others below it.
     """
     height, width = score_map.shape
     one = 1 if inclusive else 0
@@ -114,14 +112,13 @@ def _sweep(
                 worth = worth or overlap >= needed
         return best, worth
 
-    of_largest, of_any = [0.0] * len(levels), [0.0] * len(levels)
     if not score_map.any():  # nothing is above any level: the reference's empty box
-        empty = [judge(0, 0, 0, 0)[0]] * len(levels)
-        return empty, empty
-    around = _mask_boxes(score_map, levels) if single else []
+        return [judge(0, 0, 0, 0)[0]] * len(levels)
+    best = [0.0] * len(levels)
+    around = [] if multi else _mask_boxes(score_map, levels)
     left, top, end, foot = 0, 0, width, height  # where to look
     for k, level in enumerate(levels):
-        if single:
+        if not multi:
             left, top, end, foot = around[k]
         if end <= left or not judge(left, top, end - left, foot - top)[1]:
             break
@@ -129,19 +126,19 @@ def _sweep(
         contours, _ = cv2.findContours(
             mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top)
         )
-        if single:
+        if not multi:
             largest = max(contours, key=cv2.contourArea) if len(contours) > 1 else contours[0]
-            of_largest[k] = judge(*cv2.boundingRect(largest))[0]
-        if multi:
-            left, top, end, foot = width, height, 0, 0
-            for contour in contours:
-                x, y, w, h = cv2.boundingRect(contour)
-                iou, worth = judge(x, y, w, h)
-                of_any[k] = iou if iou > of_any[k] else of_any[k]
-                if worth:
-                    left, top = x if x < left else left, y if y < top else top
-                    end, foot = x + w if x + w > end else end, y + h if y + h > foot else foot
-    return of_largest, of_any
+            best[k] = judge(*cv2.boundingRect(largest))[0]
+            continue
+        left, top, end, foot = width, height, 0, 0
+        for contour in contours:
+            x, y, w, h = cv2.boundingRect(contour)
+            iou, worth = judge(x, y, w, h)
+            best[k] = iou if iou > best[k] else best[k]
+            if worth:
+                left, top = x if x < left else left, y if y < top else top
+                end, foot = x + w if x + w > end else end, y + h if y + h > foot else foot
+    return best
 
 
 def best_ious(
@@ -160,11 +157,10 @@ def best_ious(
     for row, score_map, truth in zip(found, bytes_, truths, strict=True):
         # A byte map has 256 levels at most, however many thresholds there are.
         levels, place = np.unique((at * int(score_map.max())).astype(int), return_inverse=True)
-        of_largest, of_any = _sweep(
-            score_map, truth, levels.tolist(),
-            inclusive=inclusive, single=not multi, multi=multi, floor=at_least,
-        )  # fmt: skip
-        row[:] = np.take(of_any if multi else of_largest, place)
+        ious = _sweep(
+            score_map, truth, levels.tolist(), inclusive=inclusive, multi=multi, floor=at_least
+        )
+        row[:] = np.take(ious, place)
     return torch.from_numpy(found)
 
 

@@ -63,10 +63,6 @@ class MaxBoxAccuracy(BoxCounts):
     ) -> None:
         super().__init__(iou_thresholds, thresholds, multi, inclusive, False, **kwargs)
 
-    def compute(self) -> Float[Tensor, " ious"]:
-        """Return MaxBoxAcc at each IoU, in [0, 1]; for one IoU a scalar, as torchmetrics does."""
-        return self._maximum()
-
 
 class MaxBoxAccuracyV2(BoxCounts):
     r"""MaxBoxAccV2: the mean of MaxBoxAcc over IoUs 0.3, 0.5 and 0.7, boxes of all contours.
@@ -99,10 +95,6 @@ class MaxBoxAccuracyV2(BoxCounts):
 
     def __init__(self, thresholds: int = 100, inclusive: bool = False, **kwargs: object) -> None:
         super().__init__(V2_IOUS, thresholds, True, inclusive, True, **kwargs)
-
-    def compute(self) -> Float[Tensor, ""]:
-        """Return MaxBoxAccV2, in [0, 1]."""
-        return self._maximum()
 
 
 class BoxAccuracy(BoxCounts):
@@ -181,7 +173,7 @@ class BoxAccuracy(BoxCounts):
 
     def maximum_chosen_on_these_images(self) -> Float[Tensor, "*ious"]:
         """Return the test-chosen maximum, MaxBoxAcc or MaxBoxAccV2: never less than the honest."""
-        return self._maximum().squeeze()
+        return super().compute().squeeze()
 
 
 class LocalizationAccuracy(Counts):

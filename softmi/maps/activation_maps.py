@@ -23,7 +23,6 @@ from softmi._checks import (
     PriorLike,
     as_prior,
     at_least_float32,
-    check_finite,
     check_logits,
     check_targets,
     describe,
@@ -226,14 +225,9 @@ class ActivationMaps:
                 raise ValueError(f"the model has no module {option}={name!r}; near it: {near}")
         self.model = model
         self.features, self.head = features, head
-        self._log_prior: Tensor | None = None
-        if prior is not None:
-            checked = as_prior(prior)
-            if not (checked > 0).all():
-                raise ValueError(
-                    f"prior must be positive for a difference of log priors, got {prior}"
-                )
-            self._log_prior = checked.log()
+        self._prior = None if prior is None else as_prior(prior)
+        if self._prior is not None and not (self._prior > 0).all():
+            raise ValueError(f"prior must be positive for a difference of log priors, got {prior}")
         self._found: Account | None = None
         self._open = False
 
@@ -276,29 +270,24 @@ class ActivationMaps:
         with torch.set_grad_enabled(gradients):
             output = recorder.run(self.model, watch, inputs, options)
             logits = logits_of(output)
-            check_logits(logits)
-            check_finite(logits.detach())
+            check_logits(logits, finite=True)
             with torch.autocast(logits.device.type, enabled=False):  # the proof in full precision
                 account = self._found or self._find(recorder, logits)
-                seen = self._account_for(account, recorder.maps_of(account.features), logits)
-        # A batch of zeros is accounted for by anything: find again with the next one.
-        if seen.feature_maps.detach().any():
-            self._found = account
-        return seen
-
-    def _account_for(self, account: Account, maps: Tensor, logits: Tensor) -> Activations:
-        """Return the account of a batch, proved on its logits."""
-        seen = self._activations(account, maps, logits)
-        if seen is None or not _adds_up(seen):
+                maps = recorder.maps_of(account.features)
+                seen = self._proved(account, maps, logits)
+        if seen is None:
             raise ValueError(
                 f"feature maps of {account.features!r}, {describe(maps)}, and head "
                 f"{account.head!r} do not account for the logits of this batch: is the average "
                 "over all cells, for images of this size too?"
             )
+        # A batch of zeros is accounted for by anything: find again with the next one.
+        if seen.feature_maps.detach().any():
+            self._found = account
         return seen
 
-    def _activations(self, account: Account, maps: Tensor, logits: Tensor) -> Activations | None:
-        """Take A, W, b and s from the modules of an account; None where shapes do not fit."""
+    def _proved(self, account: Account, maps: Tensor, logits: Tensor) -> Activations | None:
+        """Take A, W, b and s from the modules of an account; None if they give other logits."""
         maps = maps.relu() if account.relu else maps
         kind, attached = at_least_float32(logits).dtype, torch.is_grad_enabled()
         scale = torch.ones(len(logits), dtype=kind, device=logits.device)
@@ -324,26 +313,22 @@ class ActivationMaps:
             scale = (pooled.var(1, correction=0) + norm.eps).rsqrt()
         if not attached:
             weights, bias = weights.detach(), bias.detach()
-        prior = self._log_prior
-        if prior is not None:
-            if len(prior) != logits.shape[1]:
-                raise ValueError(
-                    f"prior has {len(prior)} entries, but there are {logits.shape[1]} classes"
-                )
-            prior = prior.to(scale)
-        return Activations(logits, maps, weights, bias, scale, prior)
+        log_prior: Tensor | None = None
+        if self._prior is not None:
+            prior = as_prior(self._prior, classes=logits.shape[1], values=False)
+            log_prior = prior.log().to(scale)
+        seen = Activations(logits, maps, weights, bias, scale, log_prior)
+        return seen if _adds_up(seen) else None
 
     def _find(self, recorder: Recorder, logits: Tensor) -> Account:
         """Find the account that holds on the numbers of this batch, of the finest maps."""
-        heads = [h for h in recorder.heads if equal(h.output.flatten(1), logits)]
-        if self.head is not None:
-            heads = [h for h in heads if h.name == self.head]
+        named = [h for h in recorder.heads if self.head in (None, h.name)]
+        heads = [h for h in named if equal(h.output.flatten(1), logits)]
         small: str | None = None
         # Stable: among maps of the same number of cells the earliest come first.
         for outputs in sorted(recorder.candidates(), key=lambda o: -o.cells):
             for account in accounts(outputs, heads, recorder.norms, logits, self.head):
-                seen = self._activations(account, outputs.maps, logits)
-                if seen is None or not _adds_up(seen):
+                if self._proved(account, outputs.maps, logits) is None:
                     continue
                 if outputs.cells > 1 or self.features is not None:
                     return account

@@ -6,12 +6,13 @@ maps: on CUB a centred box beats plain CAM. A localisation result means little w
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
-from softmi._checks import describe
+from softmi._checks import check_shape
 from softmi.maps._sweep import iou_with_best
 from softmi.maps.accuracy import V2_IOUS
 
@@ -82,11 +83,11 @@ def best_centred_side(
     """
     if not len(boxes) or not len(sides):
         raise ValueError(f"need boxes and sides to choose from, got {len(boxes)} and {len(sides)}")
-    right = [
-        int((_hits(image_size, side, boxes, inclusive) >= iou_threshold).sum())
-        for side in sorted(sides)
-    ]
-    return sorted(sides)[right.index(max(right))]
+
+    def right(side: float) -> int:
+        return int((_hits(image_size, side, boxes, inclusive) >= iou_threshold).sum())
+
+    return max(sorted(sides), key=right)  # the first of those that tie
 
 
 def baseline_results(
@@ -125,16 +126,9 @@ def baseline_results(
     if not len(boxes):
         raise ValueError("there are no boxes to judge the baselines by")
     for name, right in (recognised or {}).items():
-        if right.shape != (len(boxes),):
-            raise ValueError(
-                f"recognised[{name!r}] must have shape ({len(boxes)},), got {describe(right)}"
-            )
-    best = {
-        delta: best_centred_side(
-            held_out_boxes, image_size, iou_threshold=delta, inclusive=inclusive
-        )
-        for delta in V2_IOUS
-    }
+        check_shape(right, (len(boxes),), f"recognised[{name!r}]")
+    choose = partial(best_centred_side, held_out_boxes, image_size, inclusive=inclusive)
+    best = {delta: choose(iou_threshold=delta) for delta in V2_IOUS}
     of_rows = {
         "whole picture" if side == 1 else f"centred, side {side:g}": dict.fromkeys(V2_IOUS, side)
         for side in sides

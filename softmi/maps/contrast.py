@@ -17,16 +17,15 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from softmi._checks import at_least_float32, check_finite, check_logits, check_targets, describe
+from softmi._checks import (
+    at_least_float32,
+    check_floating,
+    check_logits,
+    check_shape,
+    check_targets,
+)
 
 Contrast = Literal["none", "mean", "least", "rivals"]
-
-
-def _check_weights(weights: Tensor) -> None:
-    if not weights.is_floating_point():
-        raise TypeError(f"weights must be floating point, got {describe(weights)}")
-    if weights.ndim != 2 or 0 in weights.shape:
-        raise ValueError(f"weights must be non-empty of rank 2, got {describe(weights)}")
 
 
 def contrast_weights(
@@ -74,12 +73,9 @@ def contrast_weights(
     """
     if contrast not in get_args(Contrast):
         raise ValueError(f"contrast must be one of {get_args(Contrast)}, got {contrast!r}")
-    _check_weights(weights)
-    check_finite(weights.detach(), name="weights")
-    if classes.ndim != 1:
-        raise ValueError(f"classes must have shape (batch,), got {describe(classes)}")
+    check_floating(weights, "weights", "(classes, channels)", finite=True)
     number = len(weights)
-    check_targets(classes, weights.new_empty(len(classes), number))
+    check_targets(classes, weights.new_empty(classes.numel(), number))
     classes = classes.long()  # PyTorch takes uint8 for a mask
     weights = at_least_float32(weights)
     chosen = weights[classes]
@@ -92,12 +88,8 @@ def contrast_weights(
         return chosen - gamma * others
     if logits is None:
         raise ValueError(f"contrast={contrast!r} ranks the other classes and needs `logits`")
-    check_logits(logits)
-    check_finite(logits)
-    if logits.shape != (len(classes), number):
-        raise ValueError(
-            f"logits must have shape ({len(classes)}, {number}), got {describe(logits)}"
-        )
+    check_logits(logits, finite=True)
+    check_shape(logits, (len(classes), number), "logits")
     own = F.one_hot(classes, number).bool()
     if contrast == "least":
         return chosen - gamma * weights[logits.masked_fill(own, torch.inf).argmin(1)]
@@ -156,11 +148,8 @@ def class_activation_map(
 
     Source: zhou2016, class activation map.
     """
-    if not feature_maps.is_floating_point():
-        raise TypeError(f"feature_maps must be floating point, got {describe(feature_maps)}")
-    if feature_maps.ndim != 4 or 0 in feature_maps.shape:
-        raise ValueError(f"feature_maps must be non-empty of rank 4, got {describe(feature_maps)}")
-    _check_weights(weights)
+    check_floating(feature_maps, "feature_maps", "(batch, channels, height, width)")
+    check_floating(weights, "weights", "(classes, channels)")
     if feature_maps.shape[1] != weights.shape[1]:
         raise ValueError(
             f"feature_maps of shape {tuple(feature_maps.shape)} have {feature_maps.shape[1]} "

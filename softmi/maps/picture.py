@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from softmi._checks import at_least_float32, check_finite, describe
+from softmi._checks import at_least_float32, check_floating
 
 Interpolation = Literal["bicubic", "bilinear", "nearest"]
 
@@ -55,16 +55,12 @@ def map_to_picture(
         [[[0.0, 2.0, 6.0, 8.0]]]
 
     """
-    if not maps.is_floating_point():
-        raise TypeError(f"maps must be floating point, got {describe(maps)}")
-    if maps.ndim != 3 or 0 in maps.shape:
-        raise ValueError(f"maps must have shape (images, height, width), got {describe(maps)}")
+    check_floating(maps, "maps", "(images, height, width)", finite=True)
     if mode not in get_args(Interpolation):
         raise ValueError(f"mode must be one of {get_args(Interpolation)}, got {mode!r}")
     sides = tuple(size) if isinstance(size, Sequence) else (size, size)
     if len(sides) != 2 or not all(isinstance(s, Integral) and s >= 1 for s in sides):
         raise ValueError(f"size must be (height, width) in whole pixels, at least 1, got {size}")
-    check_finite(maps.detach(), name="maps")
     even = {} if mode == "nearest" else {"align_corners": False}
     cells = at_least_float32(maps)[:, None]  # half precision would round the pixels
     return F.interpolate(cells, size=[int(s) for s in sides], mode=mode, **even)[:, 0]

@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
-from softmi._checks import describe
+from softmi._checks import check_shape
 from softmi.maps._counts import Counts
 from softmi.maps._sweep import score_thresholds
 from softmi.maps.boxes import _as_uint8, _normalised
@@ -97,11 +97,7 @@ class PixelAveragePrecision(Counts):
 
     @staticmethod
     def _as_bool(masks: Tensor, score_maps: Tensor, name: str) -> Tensor:
-        if masks.shape != score_maps.shape:
-            raise ValueError(
-                f"{name} must have the shape of the score maps, {tuple(score_maps.shape)}, got "
-                f"{describe(masks)}"
-            )
+        check_shape(masks, score_maps.shape, name, " of the score maps")
         true = (masks == 1).cpu()
         if not (true | (masks == 0).cpu()).all():
             values = masks.unique().tolist()

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from softmi._checks import at_least_float32, describe
+from softmi._checks import at_least_float32, check_floating, describe
 
 
 def window_sum(
@@ -38,10 +38,7 @@ def window_sum(
 
     Source: qin2021infocam, region of infoCAM.
     """
-    if not maps.is_floating_point():
-        raise TypeError(f"maps must be floating point, got {describe(maps)}")
-    if maps.ndim != 3:
-        raise ValueError(f"maps must have shape (batch, height, width), got {describe(maps)}")
+    check_floating(maps, "maps", "(batch, height, width)", allow_empty=True)
     if window < 1 or (not pad and window > min(maps.shape[1:])):
         raise ValueError(f"window must be at least 1 and fit {tuple(maps.shape)}, got {window}")
     maps = at_least_float32(maps)
@@ -126,13 +123,9 @@ def sum_in_boxes(
         [2.0]
 
     """
-    if not maps.is_floating_point():
-        raise TypeError(f"maps must be floating point, got {describe(maps)}")
-    if maps.ndim != 3 or boxes.shape != (len(maps), 4):
-        raise ValueError(
-            "maps and boxes must have shapes (batch, height, width) and (batch, 4), got "
-            f"{describe(maps)} and {describe(boxes)}"
-        )
+    check_floating(maps, "maps", "(batch, height, width)", allow_empty=True)
+    if boxes.shape[:1] != maps.shape[:1]:
+        raise ValueError(f"maps, {describe(maps)}, need a box each, got {describe(boxes)}")
     cells = (maps.shape[1], maps.shape[2])
     shares = share_of_cells(boxes.to(maps.device), cells, size)
     return (maps.double() * shares).sum((1, 2)).to(maps.dtype)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models import WeightsEnum
+from torchvision.transforms import Normalize
 
 from softmi.datasets import data_root, sha256
 
@@ -27,19 +28,6 @@ class Backbone:
     module: nn.Module
     weights: str
     checksum: str
-
-
-class _Normalise(nn.Module):
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
-        self.register_buffer("std", torch.tensor(std)[:, None, None])
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.std
 
 
 IMAGENET_MEAN_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -62,9 +50,9 @@ def mobilenet_v2_features(data: Path | None = None) -> Backbone:
     network, weights, checksum, local = _with_weights(
         mobilenet_v2, "mobilenet_v2-coral_qat_dequant", MobileNet_V2_Weights.IMAGENET1K_V2, data
     )
-    normalise = _Normalise(*IMAGENET_MEAN_STD)
+    normalise = Normalize(*IMAGENET_MEAN_STD)
     if local:
-        normalise = _Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        normalise = Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
         for layer in network.modules():
             if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
                 layer.padding = (0, 0)
@@ -89,7 +77,7 @@ def squeezenet1_1_features(data: Path | None = None) -> Backbone:
     network, weights, checksum, _ = _with_weights(
         squeezenet1_1, "squeezenet1_1-openvino_fp16", SqueezeNet1_1_Weights.IMAGENET1K_V1, data
     )
-    return _frozen(_Normalise(*IMAGENET_MEAN_STD), network.features, weights, checksum)  # type: ignore[arg-type]
+    return _frozen(Normalize(*IMAGENET_MEAN_STD), network.features, weights, checksum)  # type: ignore[arg-type]
 
 
 def _with_weights(

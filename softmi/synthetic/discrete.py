@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from softmi._checks import as_prior, describe
+from softmi._checks import as_prior
 from softmi.information.pointwise import entropy
-from softmi.synthetic.task import KnownMutualInformation
+from softmi.synthetic.task import KnownMutualInformation, _table
 
 
 class DiscreteJoint:
@@ -25,11 +25,7 @@ class DiscreteJoint:
     """
 
     def __init__(self, table: Tensor | list) -> None:
-        self.table = torch.as_tensor(table, dtype=torch.float64)
-        if self.table.ndim != 2 or 0 in self.table.shape:
-            raise ValueError(
-                f"table must have shape (inputs, classes), got {describe(self.table)}"
-            )
+        self.table = _table(table, "table", "(inputs, classes)")
         as_prior(self.table.flatten())  # raises unless it is a distribution
 
     @property

@@ -6,14 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softmi._checks import PriorLike, as_prior, describe
+from softmi._checks import PriorLike, as_prior, check_shape
 from softmi.synthetic._quadrature import _line_quadrature
-from softmi.synthetic.task import (
-    KnownMutualInformation,
-    LabelledTask,
-    _as_means,
-    _prior_or_uniform,
-)
+from softmi.synthetic.task import KnownMutualInformation, LabelledTask, _prior_or_uniform, _table
 
 
 class GaussianClasses(LabelledTask):
@@ -43,17 +38,15 @@ class GaussianClasses(LabelledTask):
     def __init__(
         self, means: Tensor | list, prior: PriorLike, covariance: Tensor | list | None = None
     ) -> None:
-        self.means = _as_means(means)
+        self.means = _table(means, "means", "(classes, dimensions)")
         classes, dimensions = self.means.shape
+        self._columns = dimensions
         self.prior = as_prior(prior, classes=classes, like=self.means)
         self._cholesky: Tensor | None = None
         if covariance is not None:
             sigma = torch.as_tensor(covariance, dtype=torch.float64)
-            if sigma.shape != (dimensions, dimensions):
-                raise ValueError(
-                    f"covariance must have shape ({dimensions}, {dimensions}) to match means of "
-                    f"shape {tuple(self.means.shape)}, got {describe(sigma)}"
-                )
+            match = f" to match means of shape {tuple(self.means.shape)}"
+            check_shape(sigma, (dimensions, dimensions), "covariance", match)
             factor, failure = torch.linalg.cholesky_ex(sigma)
             if failure or not torch.allclose(sigma, sigma.T):
                 raise ValueError(f"covariance must be symmetric positive definite, got {sigma}")
@@ -105,16 +98,12 @@ class GaussianClasses(LabelledTask):
         """
         if classes < 1 or dimensions < 1 or not 0 <= separation < math.inf:
             raise ValueError(
-                f"need at least one class and dimension and a finite separation >= 0, got "
-                f"classes={classes}, dimensions={dimensions}, separation={separation}"
+                "need at least one class and dimension and a finite separation >= 0, got "
+                f"{classes=}, {dimensions=}, {separation=}"
             )
         generator = torch.Generator().manual_seed(seed)
         z = torch.randn(classes, dimensions, generator=generator, dtype=torch.float64)
         return cls(separation / math.sqrt(dimensions) * z, _prior_or_uniform(prior, classes))
-
-    @property
-    def _columns(self) -> int:
-        return self.means.shape[1]
 
     def _sample_given(self, y: Tensor, generator: torch.Generator | None) -> Tensor:
         noise = torch.randn(len(y), self.means.shape[1], generator=generator, dtype=torch.float64)
@@ -156,15 +145,13 @@ class GaussianClasses(LabelledTask):
             seed: Seed of those samples; the global generator is not touched.
 
         """
-        centres = self._whiten(self.means)
-        centres = centres[self.prior > 0]
+        centres = self._whiten(self.means)[self.prior > 0]
         prior = self.prior[self.prior > 0]
         directions = centres - centres[0]
         _, singular, vectors = torch.linalg.svd(directions, full_matrices=False)
-        scale = float(singular[0]) if singular.numel() else 0.0
-        if scale == 0.0:
+        if singular[0] == 0:
             return KnownMutualInformation(0.0, 0.0, "exact")
-        if singular.numel() == 1 or float(singular[1]) <= 1e-12 * scale:
+        if len(singular) == 1 or singular[1] <= 1e-12 * singular[0]:
             value, error = _line_quadrature((directions @ vectors[0]).numpy(), prior.numpy())
             return KnownMutualInformation(value, error, "quadrature")
         return super().mutual_information(samples=samples, seed=seed)

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from softmi._checks import PriorLike, as_prior, describe
+from softmi._checks import PriorLike, as_prior, check_targets, describe
 from softmi.synthetic.discrete import DiscreteJoint
-from softmi.synthetic.task import KnownMutualInformation, _prior_or_uniform
+from softmi.synthetic.task import KnownMutualInformation, _prior_or_uniform, _table
 
 
 class LabelNoise:
@@ -60,9 +60,7 @@ class LabelNoise:
 
         """
         if classes < 2 or not 0 <= rate <= 1:
-            raise ValueError(
-                f"need classes >= 2 and a rate in [0, 1], got classes={classes}, rate={rate}"
-            )
+            raise ValueError(f"need classes >= 2 and a rate in [0, 1], got {classes=}, {rate=}")
         transition = torch.full((classes, classes), rate / (classes - 1), dtype=torch.float64)
         transition.fill_diagonal_(1 - rate)
         return cls(transition, _prior_or_uniform(prior, classes))
@@ -90,13 +88,7 @@ class LabelNoise:
             ValueError: Labels outside [0, classes), or not in one dimension.
 
         """
-        if y.is_floating_point() or y.dtype == torch.bool:
-            raise TypeError(f"y must be integer class indices, got {describe(y)}")
-        if y.ndim != 1 or (y.numel() and not 0 <= int(y.min()) <= int(y.max()) < self.classes):
-            raise ValueError(
-                f"y must be one-dimensional with values in [0, {self.classes}), got {describe(y)}"
-                + (f", values from {y.min()} to {y.max()}" if y.numel() else "")
-            )
+        check_targets(y, self.transition.new_empty(y.numel(), self.classes))
         if not y.numel():
             return y.long()
         rows = self.transition[y.long()]
@@ -173,16 +165,14 @@ class LabelNoise:
             raise ValueError(f"error_rate must lie in [0, 1], got {error_rate}")
         classes, rate = self.classes, self._symmetric_rate()
         if rate is None:
-            loss = self._contraction() * _fano(float(error_rate), classes)
+            # Dobrushin's coefficient: the largest total variation between two rows.
+            contraction = float(torch.cdist(self.transition, self.transition, p=1).max()) / 2
+            loss = contraction * _fano(float(error_rate), classes)
         else:
             error = min(error_rate, 1 - 1 / classes)
             both = error + rate - error * rate * classes / (classes - 1)
             loss = _fano(both, classes) - _fano(rate, classes)
         return min(high, max(0.0, high - loss)), high
-
-    def _contraction(self) -> float:
-        """Dobrushin's coefficient: the largest total variation between two rows."""
-        return float(torch.cdist(self.transition, self.transition, p=1).max()) / 2
 
     def _symmetric_rate(self) -> float | None:
         """Rate of a symmetric channel that errs no more than by chance; None for any other."""
@@ -196,13 +186,11 @@ class LabelNoise:
         return max(0.0, rate) if close and rate <= 1 - 1 / classes else None
 
 
-def _as_channel(rows: Tensor | list, *, name: str) -> Tensor:
-    rows = torch.as_tensor(rows, dtype=torch.float64)
-    if rows.ndim != 2 or 0 in rows.shape:
-        raise ValueError(f"{name} must have shape (classes, outputs), got {describe(rows)}")
+def _as_channel(channel: Tensor | list, *, name: str) -> Tensor:
+    rows = _table(channel, name, "(classes, outputs)")
     sums = rows.sum(1)
     # Rows divided by their sum in float32 miss one by some of its roundings.
-    if not torch.isfinite(rows).all() or (rows < 0).any() or (sums - 1).abs().max() > 1e-6:
+    if (rows < 0).any() or (sums - 1).abs().max() > 1e-6:
         raise ValueError(
             f"each row of {name} must be non-negative and sum to 1, got sums {sums.tolist()} and "
             f"a smallest entry {float(rows.min())}"

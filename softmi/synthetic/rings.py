@@ -53,20 +53,14 @@ class Rings(LabelledTask):
         extra: int = 0,
     ) -> None:
         if classes < 1 or extra < 0:
-            raise ValueError(
-                f"need at least one class and extra >= 0, got classes={classes}, extra={extra}"
-            )
+            raise ValueError(f"need at least one class and extra >= 0, got {classes=}, {extra=}")
         if not (0 < spacing < math.inf and 0 < noise < math.inf):
             raise ValueError(
                 f"spacing and noise must be positive and finite, got {spacing} and {noise}"
             )
         self.prior = _prior_or_uniform(prior, classes)
         self.radii = spacing * torch.arange(1, classes + 1, dtype=torch.float64)
-        self.noise, self.extra = float(noise), extra
-
-    @property
-    def _columns(self) -> int:
-        return 2 + self.extra
+        self.noise, self.extra, self._columns = float(noise), extra, 2 + extra
 
     def _sample_given(self, y: Tensor, generator: torch.Generator | None) -> Tensor:
         normal = torch.randn(len(y), 1 + self.extra, generator=generator, dtype=torch.float64)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from softmi._checks import PriorLike, as_prior
 from softmi.synthetic._quadrature import _log_gamma_step, _quadrature
-from softmi.synthetic.task import KnownMutualInformation, LabelledTask, _as_means
+from softmi.synthetic.task import KnownMutualInformation, LabelledTask, _table
 
 
 class StudentTClasses(LabelledTask):
@@ -44,17 +44,14 @@ class StudentTClasses(LabelledTask):
     def __init__(
         self, means: Tensor | list, prior: PriorLike, degrees_of_freedom: float | int = 3.0
     ) -> None:
-        self.means = _as_means(means)
-        self.prior = as_prior(prior, classes=self.means.shape[0], like=self.means)
+        self.means = _table(means, "means", "(classes, dimensions)")
+        classes, self._columns = self.means.shape
+        self.prior = as_prior(prior, classes=classes, like=self.means)
         if not 0.5 <= degrees_of_freedom < math.inf:
             raise ValueError(
                 f"degrees_of_freedom must be finite and at least 0.5, got {degrees_of_freedom}"
             )
         self.degrees_of_freedom = float(degrees_of_freedom)
-
-    @property
-    def _columns(self) -> int:
-        return self.means.shape[1]
 
     def _sample_given(self, y: Tensor, generator: torch.Generator | None) -> Tensor:
         noise = torch.randn(len(y), self._columns, generator=generator, dtype=torch.float64)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from softmi._checks import PriorLike, as_prior, check_finite, describe
+from softmi._checks import PriorLike, as_prior, check_floating, describe
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ def long_tailed_prior(classes: int, factor: float | int = 100.0) -> Float[Tensor
     """
     if classes < 1 or not 0 < factor < math.inf:
         raise ValueError(
-            f"need at least one class and a positive, finite factor, got classes={classes}, "
-            f"factor={factor}"
+            f"need at least one class and a positive, finite factor, got {classes=}, {factor=}"
         )
     exponents = -torch.arange(classes, dtype=torch.float64) / max(1, classes - 1)
     return torch.softmax(exponents * math.log(factor), dim=0)
@@ -75,16 +74,12 @@ class LabelledTask(ABC):
     """
 
     prior: Tensor
+    _columns: int  # of X
 
     @property
     def classes(self) -> int:
         """Number of classes."""
         return self.prior.numel()
-
-    @property
-    @abstractmethod
-    def _columns(self) -> int:
-        """Number of columns of X."""
 
     @abstractmethod
     def _sample_given(self, y: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -168,12 +163,11 @@ class LabelledTask(ABC):
             raise ValueError(f"x must have shape (samples, {self._columns}), got {describe(x)}")
 
 
-def _as_means(means: Tensor | list) -> Tensor:
-    means = torch.as_tensor(means, dtype=torch.float64)
-    if means.ndim != 2 or 0 in means.shape:
-        raise ValueError(f"means must have shape (classes, dimensions), got {describe(means)}")
-    check_finite(means, name="means")
-    return means
+def _table(rows: Tensor | list, name: str, shape: str) -> Tensor:
+    """Return finite numbers of the given shape in words, such as "(classes, dimensions)"."""
+    table = torch.as_tensor(rows, dtype=torch.float64)
+    check_floating(table, name, shape, finite=True)
+    return table
 
 
 def _prior_or_uniform(prior: PriorLike | None, classes: int) -> Tensor:

@@ -41,15 +41,12 @@ class NoisyXor(LabelledTask):
     def __init__(self, dimensions: int = 2, noise: float | int = 0.5, extra: int = 0) -> None:
         if dimensions < 1 or extra < 0 or not 0 < noise < math.inf:
             raise ValueError(
-                f"need dimensions >= 1, extra >= 0 and a positive, finite noise, got "
-                f"dimensions={dimensions}, extra={extra}, noise={noise}"
+                "need dimensions >= 1, extra >= 0 and a positive, finite noise, got "
+                f"{dimensions=}, {extra=}, {noise=}"
             )
         self.dimensions, self.noise, self.extra = dimensions, float(noise), extra
+        self._columns = dimensions + extra
         self.prior = _prior_or_uniform(None, 2)
-
-    @property
-    def _columns(self) -> int:
-        return self.dimensions + self.extra
 
     def _sample_given(self, y: Tensor, generator: torch.Generator | None) -> Tensor:
         normal = torch.randn(len(y), self._columns, generator=generator, dtype=torch.float64)

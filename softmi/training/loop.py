@@ -115,17 +115,16 @@ def fit(
 
     history, start = History(), 0
     state = {"model": wrapped, "optimizer": optimiser}
+    if schedule is not None:
+        state["schedule"] = schedule
     settings = {"seed": seed, "batch_size": batch_size}
     if checkpoint is not None and Path(checkpoint).exists():
         rest = _resumed(fabric, checkpoint, state, settings, epochs)
         start = rest["epoch"]
         history = History(rest["losses"], rest["records"])
-        if schedule is not None:
-            schedule.load_state_dict(rest["schedule"])
 
-    bar = tqdm(
-        range(start, epochs), disable=not (progress and fabric.is_global_zero), unit="epoch"
-    )
+    quiet = not (progress and fabric.is_global_zero)
+    bar = tqdm(range(start, epochs), disable=quiet, unit="epoch")
     for epoch in bar:
         # Seeded by epoch, so that a resumed run sees the batches that it would have seen.
         drawn = hash((seed, epoch)) % 2**63
@@ -161,8 +160,6 @@ def fit(
             history.records.append({name: float(value) for name, value in record.items()})
         if checkpoint is not None:
             done = {"epoch": epoch + 1, "losses": history.losses, "records": history.records}
-            if schedule is not None:
-                done["schedule"] = schedule.state_dict()
             partial = Path(checkpoint).with_suffix(".partial")
             fabric.save(partial, state | settings | done)
             if fabric.is_global_zero:

@@ -113,7 +113,7 @@ def test_durations_are_written_as_people_say_them(seconds, text):
 
 def test_the_picture_shows_known_claims_and_each_number_of_the_paper(judgements, tmp_path):
     known = {j.claim.id: j for j in judgements}
-    shown = [claim for _, _, claims in headline_figure.PANELS for claim in claims]
+    shown = [claim for claims in headline_figure.PANELS.values() for claim in claims]
     assert set(shown) <= set(known)
     headline = {j.claim.id for j in judgements if j.claim.headline}
     assert headline <= set(shown), "a claim of the first page is not in its picture"

@@ -83,7 +83,7 @@ def test_claims_of_one_paper_on_one_run_have_one_setting():
 
 def test_replication_is_counted_over_claims_alone(judgements):
     """No page prints a tally that mixes in identities, audits or findings of ours."""
-    for page in (build_pages.first_page_counts, build_pages.scoreboard_page):
+    for page in (build_pages.first_page_counts, scoreboard.scoreboard_page):
         text = page(list(judgements.values()))
         for paper, name in scoreboard.paper_names().items():
             own = [c for c in CLAIMS if (c.kind, c.paper) == ("claim", paper)]
@@ -149,12 +149,12 @@ def test_ledger_holds_at_least_twenty_claims():
 
 
 def test_scoreboard_prints_every_claim_with_its_computed_verdict(judgements):
-    page = build_pages.scoreboard_page(list(judgements.values()))
+    page = scoreboard.scoreboard_page(list(judgements.values()))
     for claim in CLAIMS:
         cells = page.split(f"* - [{claim.statement}]{{#claim-{claim.id}}}\n")[1:]
         assert len(cells) == 1, f"claim {claim.id}: {len(cells)} rows in the scoreboard"
         row = cells[0].split("\n* - ")[0]
-        assert f"- **{build_pages.verdict(judgements[claim.id])}**" in row
+        assert f"- **{scoreboard.verdict(judgements[claim.id])}**" in row
 
 
 def test_readme_table_is_what_the_results_say(judgements):

@@ -9,11 +9,11 @@ import pytest
 
 import softmi.losses
 from tools.book import equations
-from tools.book.equations import PaperTest, Source
+from tools.book.equations import Reference
 
 KNOWN = ["qin2019"]
-SOURCE = Source("qin2019", "eq. 8", "pc_softmax", "softmi.losses.prior_corrected")
-TEST = PaperTest("qin2019", "eq. 8", "test_pc_softmax_by_hand", "tests/losses/test_x.py")
+SOURCE = Reference("qin2019", "eq. 8", "pc_softmax", "softmi.losses.prior_corrected")
+TEST = Reference("qin2019", "eq. 8", "test_pc_softmax_by_hand", "tests/losses/test_x.py")
 
 
 def test_papers_functions_and_tests_of_the_project_name_each_other():
@@ -42,7 +42,7 @@ def test_what_is_missing_is_named_with_what_to_do():
     assert "`Source: qin2019, eq. 8.`" in unnamed
     wrong = list(equations.problems([], [SOURCE], [TEST]))
     assert [("references.bib" in line) for line in wrong] == [True, True]
-    table = PaperTest("qin2019", "table 2", "test_table", "tests/x.py")
+    table = Reference("qin2019", "table 2", "test_table", "tests/x.py")
     assert list(equations.problems(KNOWN, [SOURCE], [TEST, table])) == []
 
 

@@ -104,7 +104,7 @@ def test_bad_options_of_the_rivals_are_refused_with_what_came_in():
         (lambda: LDAMLoss([1, 1], scale=0.0), r"scale must be positive, got 0\.0"),
         (lambda: LDAMLoss([1, 1], reweight_from=-1), "reweight_from must not be negative, got -1"),
         (lambda: LDAMLoss([1, 1, 1])(logits, y), r"3 classes, but logits have shape \(1, 2\)"),
-        (lambda: FocalLoss(class_weights=[1.0])(logits, y), "made for 1 classes, but logits have"),
+        (lambda: FocalLoss(class_weights=[1.0])(logits, y), "1 entries, but there are 2 classes"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

@@ -110,8 +110,8 @@ def test_limits_of_pixel_average_precision():
 @pytest.mark.parametrize(
     ("masks", "ignore", "message"),
     [
-        (torch.zeros(2, 4, 5), None, r"masks must have the shape of the score maps, \(2, 4, 4\)"),
-        (torch.zeros(2, 4, 4), torch.zeros(1, 4, 4), "ignore must have the shape"),
+        (torch.zeros(2, 4, 5), None, r"masks must have shape \(2, 4, 4\) of the score maps"),
+        (torch.zeros(2, 4, 4), torch.zeros(1, 4, 4), "ignore must have shape"),
         (torch.full((2, 4, 4), 255), None, r"masks must hold 0 and 1 .* 1 values from 255"),
         (torch.full((2, 4, 4), 0.5), None, r"got 1 values from 0\.5"),
         (torch.full((2, 4, 4), torch.nan), None, "masks must hold 0 and 1"),

@@ -8,7 +8,7 @@ from slow_reference import all_boxes, largest_boxes, pixel_iou
 
 from softmi import boxes_from_score_maps
 from softmi.maps import box_iou, ious_over_thresholds
-from softmi.maps._sweep import _mask_boxes, _sweep
+from softmi.maps._sweep import _mask_boxes
 
 either_convention = pytest.mark.parametrize("inclusive", [False, True], ids=["pixels", "choe"])
 either_kind = pytest.mark.parametrize("multi", [False, True], ids=["largest", "any"])
@@ -102,21 +102,6 @@ def test_box_by_box_is_what_boxes_from_score_maps_gives():
         at = [boxes_from_score_maps(score_map, i * (1 / steps)) for i in range(steps)]
         found = [box_iou(b[:, None], boxes[None]).max().item() for b in at]
         assert found == box_by_box(score_map, boxes, steps, False, False)
-
-
-@either_convention
-@pytest.mark.parametrize("kind", KINDS)
-def test_one_sweep_gives_both_kinds(kind, inclusive):
-    for seed in range(5):
-        score_map, boxes, _ = random_case(kind, seed)
-        truths = [tuple(b) for b in boxes.tolist()]
-        levels = sorted({int(i / 20 * int(score_map.max())) for i in range(20)})
-        kinds = [
-            _sweep(score_map[0].numpy(), truths, levels, inclusive=inclusive, single=s, multi=m)
-            for s, m in ((True, True), (True, False), (False, True))
-        ]
-        assert kinds[0][0] == kinds[1][0]
-        assert kinds[0][1] == kinds[2][1]
 
 
 def test_fixture_tells_kinds_and_conventions_apart():

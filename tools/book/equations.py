@@ -15,6 +15,7 @@ from pathlib import Path
 from pybtex.database import parse_file
 
 from softmi.evidence.tables import markdown_table
+from tools.closure import import_closure
 from tools.scoreboard import paper_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,28 +24,13 @@ FORM = "Source: key, item; key, item."
 
 
 @dataclass(frozen=True)
-class Source:
-    """One item of a paper, and the function or class that implements it."""
+class Reference:
+    """One item of a paper, and the function or class that implements it, or a test of it."""
 
     key: str
     item: str
-    name: str  # of the function in its module: a method has its class before it
-    module: str
-
-    @property
-    def where(self) -> str:
-        """Module and name, for messages."""
-        return f"{self.module}.{self.name}"
-
-
-@dataclass(frozen=True)
-class PaperTest:
-    """A test that is marked with one item of a paper."""
-
-    key: str
-    item: str
-    name: str
-    path: str
+    name: str  # in its module: a method has its class before it
+    home: str  # module of a function, path of a test
 
 
 def keys(root: Path = ROOT) -> list[str]:
@@ -71,7 +57,7 @@ def parse_sources(docstring: str) -> list[tuple[str, str]]:
     return [(key, item) for key, item in pairs]
 
 
-def sources(root: Path = ROOT) -> list[Source]:
+def sources(root: Path = ROOT) -> list[Reference]:
     """Every source that a docstring of the library names, in the order of the files.
 
     Raises:
@@ -87,11 +73,11 @@ def sources(root: Path = ROOT) -> list[Source]:
                 pairs = parse_sources(ast.get_docstring(node) or "")
             except ValueError as error:
                 raise ValueError(f"{module}.{name}: {error}") from None
-            found += [Source(key, item, name, module) for key, item in pairs]
+            found += [Reference(key, item, name, module) for key, item in pairs]
     return found
 
 
-def paper_tests(root: Path = ROOT) -> list[PaperTest]:
+def paper_tests(root: Path = ROOT) -> list[Reference]:
     """Every test with a marker `paper`, in the order of the files."""
     found = []
     for path in sorted((root / "tests").rglob("test_*.py")):
@@ -99,12 +85,12 @@ def paper_tests(root: Path = ROOT) -> list[PaperTest]:
             for mark in node.decorator_list:
                 if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.paper":
                     key, item = (ast.literal_eval(argument) for argument in mark.args)
-                    found.append(PaperTest(key, item, name, path.relative_to(root).as_posix()))
+                    found.append(Reference(key, item, name, path.relative_to(root).as_posix()))
     return found
 
 
 def problems(
-    known: list[str], implemented: list[Source], tested: list[PaperTest]
+    known: list[str], implemented: list[Reference], tested: list[Reference]
 ) -> Iterator[str]:
     """What is missing, each with what to do about it."""
     items = {(source.key, source.item) for source in implemented}
@@ -112,24 +98,24 @@ def problems(
     for source in implemented:
         if source.key not in known:
             yield (
-                f"{source.where}: the Source line names {source.key!r}, which is not in "
-                f"book/references.bib: add the paper there, or mend the key"
+                f"{source.home}.{source.name}: the Source line names {source.key!r}, which is "
+                "not in book/references.bib: add the paper there, or mend the key"
             )
         if (source.key, source.item) not in marked:
             yield (
-                f"{source.where} implements {source.key}, {source.item}, and no test says so: "
-                f'write @pytest.mark.paper("{source.key}", "{source.item}") above the test that '
-                f"checks it"
+                f"{source.home}.{source.name} implements {source.key}, {source.item}, and no test "
+                f'says so: write @pytest.mark.paper("{source.key}", "{source.item}") above the '
+                "test that checks it"
             )
     for test in tested:
         if test.key not in known:
             yield (
-                f"{test.path}::{test.name}: marked with {test.key!r}, which is not in "
+                f"{test.home}::{test.name}: marked with {test.key!r}, which is not in "
                 f"book/references.bib"
             )
         if (test.key, test.item) not in items and not SHOWN.search(test.item):
             yield (
-                f"{test.path}::{test.name}: marked with {test.key}, {test.item}, which no "
+                f"{test.home}::{test.name}: marked with {test.key}, {test.item}, which no "
                 f"docstring names: mend the marker, or end the docstring of the function with "
                 f"`Source: {test.key}, {test.item}.`"
             )
@@ -141,7 +127,7 @@ def equations_page(root: Path = ROOT) -> str:
     tests: dict[tuple[str, str], dict[str, int]] = {}
     for test in tested:
         files = tests.setdefault((test.key, test.item), {})
-        files[test.path] = files.get(test.path, 0) + 1
+        files[test.home] = files.get(test.home, 0) + 1
     entries, uses, names = _entries(root), _uses(root), paper_names()
     lines = []
     for key in keys(root):
@@ -166,9 +152,7 @@ def equations_page(root: Path = ROOT) -> str:
     return "\n".join(lines)
 
 
-def _documented(
-    tree: ast.Module,
-) -> Iterator[tuple[str, ast.FunctionDef | ast.ClassDef]]:
+def _documented(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef | ast.ClassDef]]:
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield node.name, node
@@ -181,32 +165,28 @@ def _documented(
 def _entries(root: Path) -> dict[str, tuple[str, str]]:
     """Role and full name of each entry of the reference, by its last part."""
     text = (root / "book" / "api.md").read_text(encoding="utf-8")
-    found = re.findall(r"^\.\. auto(function|class):: ([\w.]+)$", text, re.MULTILINE)
-    role = {"function": "func", "class": "class"}
+    found = re.findall(r"^\.\. auto(func|class)(?:tion)?:: ([\w.]+)$", text, re.MULTILINE)
     return {
-        name.rpartition(".")[2]: (
-            role[kind],
-            name if name.startswith("softmi.") else f"softmi.{name}",
-        )
-        for kind, name in found
+        name.rpartition(".")[2]: (role, f"softmi.{name.removeprefix('softmi.')}")
+        for role, name in found
     }
 
 
-def _link(source: Source, entries: dict[str, tuple[str, str]]) -> str:
+def _link(source: Reference, entries: dict[str, tuple[str, str]]) -> str:
     """The function, linked to its entry in the reference; a method, to that of its class."""
     first, _, method = source.name.partition(".")
     if first not in entries:
-        return f"`{source.where}`"
+        return f"`{source.home}.{source.name}`"
     role, name = entries[first]
     return f"{{py:{role}}}`{name}`" + (f", `{method}`" if method else "")
 
 
-def _chapters(source: Source, uses: dict[str, set[str]], root: Path) -> list[str]:
+def _chapters(source: Reference, uses: dict[str, set[str]], root: Path) -> list[str]:
     """Links to the chapters that use a function, its log form, its loss or its module.
 
     These are what in the same file refers to it in a docstring.
     """
-    path = root.joinpath(*source.module.split(".")).with_suffix(".py")
+    path = root.joinpath(*source.home.split(".")).with_suffix(".py")
     own = source.name.rpartition(".")[2]
     names = {own}
     for name, node in _documented(ast.parse(path.read_text(encoding="utf-8"))):
@@ -219,26 +199,16 @@ def _chapters(source: Source, uses: dict[str, set[str]], root: Path) -> list[str
 
 def _uses(root: Path) -> dict[str, set[str]]:
     """Names that each chapter uses, by itself or in its experiments."""
-    return {
-        path.stem: _names(path, root, set())
-        for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.py"))
-    }
-
-
-def _names(path: Path, root: Path, seen: set[Path]) -> set[str]:
-    """Names in one source and in the experiments that it imports."""
-    seen.add(path)
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Name):
-            found.add(node.id)
-        elif isinstance(node, ast.Attribute):
-            found.add(node.attr)
-        elif isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            inner = [module, *(f"{module}.{alias.name}" for alias in node.names)]
-            for name in inner:
-                file = root.joinpath(*name.split(".")).with_suffix(".py")
-                if "experiments" in name and file.is_file() and file not in seen:
-                    found |= _names(file, root, seen)
+    found = {}
+    for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.py")):
+        reached = import_closure(path.read_text(encoding="utf-8"), root)
+        sources = [path, *(p for p in reached if p.parent.name == "experiments")]
+        found[path.stem] = set().union(*map(_names, sources))
     return found
+
+
+def _names(path: Path) -> set[str]:
+    """Names in one source."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return names | {node.attr for node in nodes if isinstance(node, ast.Attribute)}

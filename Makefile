@@ -77,7 +77,7 @@ full: $(READY) ## run the notebooks on the full data under SOFTMI_DATA (NB=07 fo
 
 claims: $(READY) ## bring the README's table up to date, seal what is new, then check it all
 	$(PY) -m tools.build_pages --readme
-	$(PY) -m tools.seal
+	$(PY) -m softmi.evidence.seals
 	$(PY) -m pytest tests/book/test_claims.py tests/book/test_notebooks.py tests/book/test_book_pages.py -q -m "not minutes"
 
 pdf: $(READY) ## print the whole book with Chromium (CHROMIUM= names another)

@@ -69,6 +69,29 @@ def _mask_boxes(score_map: np.ndarray, levels: Sequence[int]) -> list[tuple[int,
     return list(zip(x0.tolist(), y0.tolist(), x1.tolist(), y1.tolist(), strict=True))
 
 
+def _judge(
+    rectangle: Sequence[int], truths: Sequence[tuple[float | int, ...]],
+    right: int, bottom: int, one: int,
+) -> tuple[float, bool]:  # fmt: skip
+    """Best IoU of a rectangle x, y, width, height, and whether one inside could reach the floor.
+
+    Not inside the sweep: a function is not made, and in tests not decorated, for each map.
+    """
+    x, y, w, h = rectangle
+    x1 = x + w if x + w < right else right  # min and max take twice the time
+    y1 = y + h if y + h < bottom else bottom
+    best, worth = 0.0, False
+    for tx0, ty0, tx1, ty1, area, needed in truths:
+        across = (x1 if x1 < tx1 else tx1) - (x if x > tx0 else tx0) + one
+        down = (y1 if y1 < ty1 else ty1) - (y if y > ty0 else ty0) + one
+        if across > 0 and down > 0:
+            overlap = across * down
+            iou = overlap / ((x1 - x + one) * (y1 - y + one) + area - overlap)
+            best = iou if iou > best else best
+            worth = worth or overlap >= needed
+    return best, worth
+
+
 def _sweep(
     score_map: np.ndarray,
     true_boxes: Sequence[tuple[float, float, float, float]],
@@ -97,30 +120,16 @@ def _sweep(
         for area in [(b[2] - b[0] + one) * (b[3] - b[1] + one)]
     ]
 
-    def judge(x: int, y: int, w: int, h: int) -> tuple[float, bool]:
-        """Best IoU of a rectangle, and whether one inside it could reach the floor."""
-        x1 = x + w if x + w < right else right  # min and max take twice the time
-        y1 = y + h if y + h < bottom else bottom
-        best, worth = 0.0, False
-        for tx0, ty0, tx1, ty1, area, needed in truths:
-            across = (x1 if x1 < tx1 else tx1) - (x if x > tx0 else tx0) + one
-            down = (y1 if y1 < ty1 else ty1) - (y if y > ty0 else ty0) + one
-            if across > 0 and down > 0:
-                overlap = across * down
-                iou = overlap / ((x1 - x + one) * (y1 - y + one) + area - overlap)
-                best = iou if iou > best else best
-                worth = worth or overlap >= needed
-        return best, worth
-
+    frame = (right, bottom, one)
     if not score_map.any():  # nothing is above any level: the reference's empty box
-        return [judge(0, 0, 0, 0)[0]] * len(levels)
+        return [_judge((0, 0, 0, 0), truths, *frame)[0]] * len(levels)
     best = [0.0] * len(levels)
     around = [] if multi else _mask_boxes(score_map, levels)
     left, top, end, foot = 0, 0, width, height  # where to look
     for k, level in enumerate(levels):
         if not multi:
             left, top, end, foot = around[k]
-        if end <= left or not judge(left, top, end - left, foot - top)[1]:
+        if end <= left or not _judge((left, top, end - left, foot - top), truths, *frame)[1]:
             break
         _, mask = cv2.threshold(score_map[top:foot, left:end], level, 255, cv2.THRESH_BINARY)
         contours, _ = cv2.findContours(
@@ -128,12 +137,12 @@ def _sweep(
         )
         if not multi:
             largest = max(contours, key=cv2.contourArea) if len(contours) > 1 else contours[0]
-            best[k] = judge(*cv2.boundingRect(largest))[0]
+            best[k] = _judge(cv2.boundingRect(largest), truths, *frame)[0]
             continue
         left, top, end, foot = width, height, 0, 0
         for contour in contours:
-            x, y, w, h = cv2.boundingRect(contour)
-            iou, worth = judge(x, y, w, h)
+            x, y, w, h = rectangle = cv2.boundingRect(contour)
+            iou, worth = _judge(rectangle, truths, *frame)
             best[k] = iou if iou > best[k] else best[k]
             if worth:
                 left, top = x if x < left else left, y if y < top else top

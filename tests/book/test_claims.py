@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import recompute
 from archive import unexplained, wrong_provenance
 from prose import (
     chapters,
@@ -15,9 +16,10 @@ from prose import (
     wrong_verdict,
 )
 
+from softmi.evidence import seals
 from softmi.evidence.ledger import VERDICTS, judge, load_claims
 from softmi.evidence.statistics import has_spread
-from tools import build_pages, recompute, scoreboard, seal
+from tools import build_pages, scoreboard
 from tools.build_pages import ROOT
 
 CLAIMS = load_claims(ROOT / "claims")
@@ -119,7 +121,7 @@ def test_the_first_page_and_the_scoreboard_are_generated_and_explain_each_verdic
 
 
 def test_results_and_rows_are_as_they_were_sealed():
-    found = seal.problems()
+    found = seals.problems(ROOT)
     assert not found, "\n".join(found)
 
 

@@ -17,12 +17,14 @@ from typing import Any
 import archive
 import prose
 import pytest
+import recompute
 import yaml
 
+from softmi.evidence import seals
 from softmi.evidence.ledger import Judgement, judge, load_claims
 from softmi.evidence.registry import REGISTERED, digest, entries_of
 from softmi.evidence.statistics import summarise
-from tools import perturb, recompute, seal
+from tools import perturb
 from tools.notebooks import ROOT
 
 Edit = Callable[[str], str]
@@ -102,7 +104,7 @@ def readme(root: Path) -> Iterable[str]:
 
 
 CHECKS: dict[str, Callable[[Path], Iterable[str]]] = {
-    "sealed": seal.problems,
+    "sealed": seals.problems,
     "statistics": statistics,
     "provenance": provenance,
     "readable": archive.unreadable,
@@ -122,7 +124,7 @@ RECORDS = {
     path.stem: json.loads(path.read_text(encoding="utf-8"))
     for path in sorted((ROOT / "results").glob("*.json"))
 }
-SEALED = seal.sealed()
+SEALED = seals.sealed(ROOT)
 ROWS = {
     row["id"]: (f"claims/{path.name}", row)
     for path in sorted((ROOT / "claims").glob("*.yml"))
@@ -353,7 +355,7 @@ RESULTS = [
          lasting=False),
 ]  # fmt: skip
 
-SEAL, FIRST = f"claims/{seal.SEALED}", next(iter(ROWS))
+SEAL, FIRST = f"claims/{seals.SEALED}", next(iter(ROWS))
 
 
 def registered_rows() -> Iterable[Case]:
@@ -471,7 +473,7 @@ def in_ledger(
     """A change of a row, if there is one of its kind; ID in the message stands for its id."""
     if found is None:
         return []
-    free = set(changed) <= set(seal.FREE)  # needs no reason: visible in claims/sealed.json alone
+    free = set(changed) <= set(seals.FREE)  # needs no reason: visible in claims/sealed.json alone
     message = message.replace("ID", re.escape(found["id"]))
     return [Case(name, ROWS[found["id"]][0], row(found["id"], **changed), by, message, not free)]
 
@@ -632,18 +634,18 @@ def test_the_change_is_caught_with_its_message_and_sealing_again_does_not_hide_i
     found = list(CHECKS[case.check](root))
     assert any(re.search(case.message, problem) for problem in found), found
     if case.file.startswith(("results/", "claims/")) and case.check != "readable":
-        assert seal.problems(root), "the seals do not notice it"
+        assert seals.problems(root), "the seals do not notice it"
         if case.lasting:
-            assert seal.seal(root), "`make claims` seals it"
+            assert seals.seal(root), "`make claims` seals it"
 
 
 def test_another_run_and_a_row_with_a_reason_are_sealed(falsified):
     """What may change, does: else nobody could go on."""
     root = falsified(Case("", f"results/{ONE}.json", entry("provenance.seconds", 1.25), "", ""))
-    assert not seal.seal(root)
-    assert seal.sealed(root)["results"][ONE]["run"].endswith("1.25 s")
+    assert not seals.seal(root)
+    assert seals.sealed(root)["results"][ONE]["run"].endswith("1.25 s")
     name = PLAIN["id"]
     reworded = row(name, statement="Another statement", amended="It said too much.")
     root = falsified(Case("", ROWS[name][0], reworded, "", ""))
-    assert not seal.seal(root)
-    assert not seal.problems(root)
+    assert not seals.seal(root)
+    assert not seals.problems(root)

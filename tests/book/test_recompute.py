@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from recompute import problems, rounding, statistics, wrong_parts
 
 from softmi.evidence.results import load_result, save_result
 from softmi.evidence.statistics import crossed_interval, paired_difference, summarise
-from tools.recompute import problems, rounding, statistics, wrong_parts
 
 
 @pytest.fixture

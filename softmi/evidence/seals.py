@@ -1,4 +1,4 @@
-"""Seal what is archived, so that nothing is bent afterwards: `python -m tools.seal`.
+"""Seal what is archived, so that nothing is bent afterwards: `python -m softmi.evidence.seals`.
 
 claims/sealed.json holds a digest of each part of each result, and of each row on a result what
 decides: who asserts it, what, the check, its conditions, its kind. A test compares them
@@ -16,9 +16,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from softmi.evidence.paths import project_root
 from softmi.evidence.registry import REGISTERED, as_registered, entries_of
 from softmi.evidence.results import lookup
-from tools.notebooks import ROOT
 
 SEALED = "sealed.json"
 # Fields of a row that are sealed and may change without a reason: they turn no verdict or count.
@@ -74,20 +74,20 @@ def _in_words(check: Mapping[str, Any]) -> str:
     return f"{check['result']} {relation} {check[relation]!r}, margin {check['margin']!r}"
 
 
-def sealed(root: Path = ROOT) -> dict[str, dict[str, Any]]:
+def sealed(root: Path) -> dict[str, dict[str, Any]]:
     """What claims/sealed.json holds: `results` and `rows`."""
     path = root / "claims" / SEALED
     empty: dict[str, dict[str, Any]] = {"results": {}, "rows": {}}
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else empty
 
 
-def current(root: Path = ROOT) -> dict[str, dict[str, Any]]:
+def current(root: Path) -> dict[str, dict[str, Any]]:
     """The seals of the results, and of the rows that are read from them, as they stand."""
     older = root / "claims" / REGISTERED
     before = json.loads(older.read_text(encoding="utf-8")) if older.exists() else {}
     files = {f.stem: f.read_text(encoding="utf-8") for f in (root / "results").glob("*.json")}
     results = {n: _of_text(t, json.dumps(before.get(n))) for n, t in sorted(files.items())}
-    rows = {}
+    rows: dict[str, Any] = {}
     for path in sorted((root / "claims").glob("*.yml")):
         ledger = path.read_text(encoding="utf-8")
         rows |= _rows(ledger, tuple((n, t) for n, t in files.items() if f"{n}:" in ledger))
@@ -123,7 +123,7 @@ def _has(text: str, path: str) -> bool:
     return True
 
 
-def problems(root: Path = ROOT) -> list[str]:
+def problems(root: Path) -> list[str]:
     """What is not as it was sealed, a sentence each that says what to do."""
     old, new = sealed(root), current(root)
     return [
@@ -133,7 +133,7 @@ def problems(root: Path = ROOT) -> list[str]:
 
 
 def _compared(
-    old: Mapping[str, Any], new: Mapping[str, Any], said: Callable[[str, Any, Any], str]
+    old: dict[str, Any], new: dict[str, Any], said: Callable[[str, Any, Any], str]
 ) -> list[str]:
     names = [name for name in old | new if old.get(name) != new.get(name)]
     return [said(name, old.get(name), new.get(name)) for name in names]
@@ -188,7 +188,7 @@ def may_seal_row(old: Any, new: Any) -> bool:
     return changed <= set(FREE) or ("amended" in changed and "amended" in new)
 
 
-def seal(root: Path = ROOT) -> list[str]:
+def seal(root: Path) -> list[str]:
     """Seal what may be sealed, and return what may not, a sentence each."""
     old, new = sealed(root), current(root)
     kept: dict[str, dict[str, Any]] = {}
@@ -213,7 +213,7 @@ def _laid_out(kept: Mapping[str, Mapping[str, Any]]) -> str:
 
 def main() -> int:
     """Command line; see the module."""
-    refused = seal()
+    refused = seal(project_root())
     print("\n".join(refused or [f"sealed: claims/{SEALED}"]))
     return bool(refused)
 

@@ -157,7 +157,6 @@ def test_the_seed_decides_and_the_number_of_processes_does_not():
         return model.fit(x, y).pointwise_
 
     first = fitted(0)
-    np.testing.assert_array_equal(first, fitted(0))
     np.testing.assert_array_equal(first, fitted(0, n_jobs=2))
     assert (first != fitted(1)).any()
     # The generators of the user are left alone.
@@ -208,13 +207,9 @@ def test_held_out_data_change_nothing_in_what_scores_them():
         np.testing.assert_array_equal(other.weights, stacks[0].weights)
         np.testing.assert_array_equal(other.scaling.scale, stacks[0].scaling.scale)
         np.testing.assert_array_equal(other.log_prior, stacks[0].log_prior)
-        for a, b in zip(
-            other.networks.parameters(), stacks[0].networks.parameters(), strict=True
-        ):
+        for a, b in zip(other.networks.parameters(), stacks[0].networks.parameters(), strict=True):
             assert torch.equal(a, b)
-        np.testing.assert_array_equal(
-            other.log_probabilities(X), stacks[0].log_probabilities(X)
-        )
+        np.testing.assert_array_equal(other.log_probabilities(X), stacks[0].log_probabilities(X))
 
 
 class Memoriser(ClassifierMixin, BaseEstimator):
@@ -228,9 +223,7 @@ class Memoriser(ClassifierMixin, BaseEstimator):
     def predict_proba(self, x):
         known = [self.seen.get(row.astype(np.float32).tobytes()) for row in x]
         uniform = np.full(len(self.classes_), 1 / len(self.classes_))
-        return np.array(
-            [uniform if k is None else 1.0 * (self.classes_ == k) for k in known]
-        )
+        return np.array([uniform if k is None else 1.0 * (self.classes_ == k) for k in known])
 
 
 def test_memorising_earns_nothing():
@@ -484,7 +477,9 @@ def test_new_samples_have_the_same_information(gaussian_fit):
     np.testing.assert_allclose(pmi, by_hand, rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.minutes) for seed in (1, 2))]
+)
 def test_independence_is_found_to_be_independence(seed):
     rng = np.random.default_rng(seed)
     x, y = rng.standard_normal((300, 3)), rng.integers(2, size=300)
@@ -574,9 +569,7 @@ def test_contributions_and_pointwise_values_add_up(spied):
     entropy = -(frequencies * np.log(frequencies)).sum()
     assert fitted.label_entropy_ == pytest.approx(entropy, abs=1e-13)
     # H(Y) - CE, the log-loss by hand from the spied parts
-    assert estimate.value == pytest.approx(
-        entropy - fitted.calibration_.log_loss_after, abs=1e-12
-    )
+    assert estimate.value == pytest.approx(entropy - fitted.calibration_.log_loss_after, abs=1e-12)
 
 
 def test_extrapolation_follows_its_formula(spied):
@@ -710,17 +703,17 @@ def test_certified_bound_is_the_best_of_the_folds_at_a_share_of_delta(known, lab
     assert fitted.certified_lower_bound(delta) == pytest.approx(expected, abs=1e-10)
 
 
-@pytest.mark.slow
-def test_certified_bound_and_lower_end_of_the_interval_stay_below_the_truth():
+@pytest.mark.parametrize("trials", [100, pytest.param(300, marks=pytest.mark.minutes)])
+def test_certified_bound_and_lower_end_of_the_interval_stay_below_the_truth(trials):
     certified, low = 0, 0
-    for seed in range(300):
+    for seed in range(trials):
         x, y = two_gaussians(300, seed=1000 + seed)
         fitted = light(random_state=seed).fit(x, y)
         certified += fitted.certified_lower_bound(0.05) < TWO_GAUSSIANS
         low += fitted.mutual_information_.low < TWO_GAUSSIANS
-    assert certified >= 0.95 * 300
-    # The normal interval is one of 97.5 % on this side; three standard errors of 300 trials.
-    assert low >= 300 * (0.975 - 3 * math.sqrt(0.975 * 0.025 / 300))
+    assert certified >= 0.95 * trials
+    # The normal interval is one of 97.5 % on this side; three standard errors of the trials.
+    assert low >= trials * (0.975 - 3 * math.sqrt(0.975 * 0.025 / trials))
 
 
 def test_one_classifier_of_the_user_is_scikit_learns_cross_validation_calibrated():

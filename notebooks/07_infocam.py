@@ -381,7 +381,7 @@ display(Markdown(tables.heads_table(full)), Markdown(tables.nats_table(full)))
 #
 # * **Not the paper's setting.** CUB-50 is not CUB-200, and a frozen MobileNetV2 with 7 x 7 cells is not a fine-tuned ResNet-50 with 14 x 14. The paper's numbers are therefore *not comparable*, and a fine-tuned backbone may tell a different story about the contrast.
 # * **Coarse cells.** A cell is 32 pixels wide, and shrinking a map also makes its cells smaller; a finer map needs less of it. How far CAM stays below the box, and what the window sum gains, are numbers of such cells.
-# * **Thresholds are taken as given.** They were chosen on few images, whose chance is not in the intervals: to choose anew on such images, drawn again, would widen them.
+# * **Thresholds are taken as given.** They were chosen on few images, whose chance is not in the intervals: to choose anew on such images, drawn again, would widen them. Nor are they corrected for their number.
 # * **Maps lean.** This backbone pads at the bottom right, as TensorFlow does; maps of mirrored images show that it shifts them to the left, by the fraction of a cell that the result file holds under `mirror`. It lowers all methods alike.
 # * **One box a picture.** The yardstick asks for the whole object; a map of what is *informative* need not cover it.
 # * **Which flag is which row.** The authors' repository does not say which options made which row of the paper's table; infoCAM and infoCAM+ are our reading of them.

@@ -278,7 +278,7 @@ display(Markdown(figures.coverage_table(full)))
 
 # %% [markdown]
 # The {term}`certified bound` promises less and keeps it more strictly: it may lie above the truth once in twenty samples, for any classifier and any number of samples (here 500).
-# It is far more careful than that, most of all when the prior has to be estimated.
+# It is far more careful than that, most of all when the prior has to be estimated: on two of the three tasks it is below zero in most samples, where it says nothing and can hardly fail.
 
 # %% tags=["remove-input", "nbval-check-output"]
 display(Markdown(figures.certified_table(full)))

@@ -33,7 +33,8 @@ what the numbers mean:
                       Its cap is a little higher, by what counted frequencies fall short.
   cap H(Y)            entropy of the labels, which I(X;Y) cannot exceed; share is value / cap.
   certified bound     the true I(X;Y) is above it with probability 1 - delta, for any
-                      classifier and any n. Negative: it says nothing.
+                      classifier and any n, if no labels can occur but those that logits have
+                      a column for, or beside X those in y. Negative: it says nothing.
 
 exit status: 0, 1 for data that cannot be used, 2 for wrong options, 130 when interrupted.
 """

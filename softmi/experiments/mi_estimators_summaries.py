@@ -150,8 +150,9 @@ def conclusions(
     best = {n: min(error[n][m] for m in RIVALS) for n in DECIDING}
     best_paired = {n: min(paired[n][m] for m in RIVALS) for n in DECIDING}
     pooled = {m: sum(error[n][m] for n in DECIDING) for m in (*RIVALS, "extrapolated")}
+    # Below zero: above the entropy of its labels no mean of log-probabilities can be.
     ranges = [
-        max(-3 * ours["se"] - ours["value"], ours["value"] - f["label_entropy"] - 3 * ours["se"])
+        -3 * ours["se"] - ours["value"]
         for found in runs.values() for f in found for ours in [f["methods"]["softmi"]]
     ]  # fmt: skip
     # Where the pool has learnt nothing it says so, and hardly anything varies: one sample's worth.

@@ -81,7 +81,7 @@ def save_result(
         outcomes: Checksum of the outcomes that the values were computed from, as
             :func:`softmi.evidence.outcomes.save_outcomes` returns it.
         made_for: Rows of the ledger that the run was made for, where it was begun before the
-            ledger as it stands (:func:`softmi.evidence.registry.registered_before`).
+            ledger as it stands (`softmi.evidence.registry.registered_before`).
 
     Raises:
         ValueError: A NaN or infinite number, which JSON does not hold.

@@ -14,6 +14,7 @@ import torch
 
 from softmi.evidence.results import Profile, project_root, save_result
 from softmi.evidence.units import code_digest, kept_unit
+from softmi.experiments.mi_on_synthetic_data_mine import run_mine, summarise_mine
 from softmi.experiments.mi_on_synthetic_data_networks import (
     TASKS,
     WATCHED,
@@ -50,13 +51,14 @@ def run_seed(seed: int, settings: Settings, device: str) -> dict[str, Any]:
     """Run all networks of one seed, from new data.
 
     Returns:
-        `tasks`, `permuted`, `memorise` and, where the released networks are measured,
+        `tasks`, `mine`, `permuted`, `memorise` and, where the released networks are measured,
         `continued`, as the functions of the same names give them; and `seconds`.
 
     """
     began = time.perf_counter()
     out: dict[str, Any] = {
         "tasks": {name: run_task(name, seed, settings, device) for name in settings.names},
+        "mine": {name: run_mine(name, seed, settings, device) for name in settings.names},
         "permuted": {n: run_permuted(n, seed, settings, device) for n in settings.permuted},
         "memorise": run_memorise(seed, settings, device),
     }
@@ -110,6 +112,7 @@ def run(profile: Profile, *, seed: int = 0, device: str = "auto") -> dict[str, A
     units = [unit(f"seed_{s}", run_seed, s, settings, device) for s in seeds]
     check_readings(units, settings)
     values = summarise_units(units, settings, seed)
+    values["against_mine"] = summarise_mine(units, settings)
     if settings.released_fresh:
         authors = unit("released", run_released, settings)
         values |= summarise_authors(authors["networks"], units, settings)

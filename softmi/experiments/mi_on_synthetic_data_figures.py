@@ -31,6 +31,13 @@ def _spread(entry: Mapping[str, float], sign: str = "") -> str:
     return f"{entry['mean']:{sign}.4f} ± {entry['sd']:.4f}"
 
 
+def _negated(number: float | Values) -> float | Values:
+    """Return minus a number, which has an interval in a run of today and had none before."""
+    if not isinstance(number, Mapping):
+        return -number
+    return {"mean": -number["mean"], "low": -number["high"], "high": -number["low"]}
+
+
 # --- Figures ----------------------------------------------------------------------------------
 
 
@@ -152,17 +159,36 @@ def bound_table(values: Values) -> str:
     The second for balanced classes.
     """
     bound, balanced = values["lower_bound"], values["balanced"]
-    closest, errors = -bound["largest_excess"], -bound["largest_excess_in_standard_errors"]
+    errors = _negated(bound["largest_excess_in_standard_errors"])
     rows = [
         ("networks", bound["networks"]),
-        ("smallest shortfall, nats", f"{closest:.5f}"),
-        ("smallest shortfall, in its standard errors", f"{errors:.1f}"),
+        ("smallest shortfall, nats", f"{-bound['largest_excess']:.5f}"),
+        ("smallest shortfall, in its standard errors", format_number(errors, 1)),
         ("balanced: largest difference of the two readings of a network, nats",
          f"{balanced['largest_difference']:.0e}"),
         ("balanced: largest difference of the two gradients",
          f"{balanced['gradient_difference']:.0e}"),
     ]  # fmt: skip
     return markdown_table(("all tasks and seeds", "ours"), rows)
+
+
+def against_mine_table(values: Values) -> str:
+    """Return the errors of MINE and of the classifier on each task, and their mean difference.
+
+    A run of before had no MINE.
+    """
+    if "against_mine" not in values:
+        return "The archived run had no MINE; the next full run trains it."
+    found = values["against_mine"]
+    rows = [
+        (_plain(name), *(_spread(found[m][name], "+") for m in ("mine", "pc_softmax")), "")
+        for name in values["tasks"]
+    ]
+    groups = {"all": "all tasks", "few_dimensions": "one and two dimensions",
+              "more_dimensions": "five and ten"}  # fmt: skip
+    rows += [(label, "", "", format_number(found[k], 4)) for k, label in groups.items()]
+    header = ("error, nats", "MINE", "PC-softmax", "MINE's size less PC-softmax's")
+    return markdown_table(header, rows)
 
 
 def paper_size_table(values: Values) -> str:

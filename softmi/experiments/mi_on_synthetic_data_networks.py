@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -203,6 +203,26 @@ def read(
     }
 
 
+class Data(NamedTuple):
+    """Points of a task and seed: to train on, test sets of the paper's size, and many fresh ones.
+
+    The first two have the paper's fixed counts; the last are drawn with the task's prior.
+    """
+
+    train: Points
+    tests: list[Points]
+    fresh: Points
+
+
+def draw_task(name: str, seed: int, settings: Settings) -> Data:
+    """Draw the points of a task and seed: the same for every method."""
+    task = TASKS[name]
+    draw = torch.Generator().manual_seed(1_000 * seed + list(TASKS).index(name))
+    points = task.sample_counts(class_counts(name, settings.train), draw)
+    tests = [task.sample_counts(class_counts(name, 1_000), draw) for _ in range(settings.tests)]
+    return Data(points, tests, task.sample(settings.fresh, draw))
+
+
 def run_task(name: str, seed: int, settings: Settings, device: str) -> dict[str, Any]:
     """Train and read the networks of one task: one if it is balanced, else one a method.
 
@@ -211,15 +231,12 @@ def run_task(name: str, seed: int, settings: Settings, device: str) -> dict[str,
     from the same weights and see the same batches.
 
     Returns:
-        For each of `METHODS` what `read` says of the large fresh sample, drawn with the task's
-        prior, and `tests`: of each test set of the paper's size, with fixed counts.
+        For each of `METHODS` what `read` says of the large fresh sample, and `tests`: of each
+        test set of the paper's size.
 
     """
-    task = TASKS[name]
-    draw = torch.Generator().manual_seed(1_000 * seed + list(TASKS).index(name))
-    x, y = task.sample_counts(class_counts(name, settings.train), draw)
-    tests = [task.sample_counts(class_counts(name, 1_000), draw) for _ in range(settings.tests)]
-    fresh, out, model = task.sample(settings.fresh, draw), {}, None
+    task, out, model = TASKS[name], {}, None
+    (x, y), tests, fresh = draw_task(name, seed, settings)
     for method in METHODS:
         if model is None or name.startswith("imbalanced"):
             model, _ = train(x, y, loss_of(method, task), seed, epochs=settings.epochs,

@@ -11,8 +11,10 @@ from torch import nn
 
 from softmi import PCSoftmaxLoss, entropy
 from softmi.evidence.results import load_result
+from softmi.evidence.statistics import interval
 from softmi.experiments import mi_on_synthetic_data as chapter
 from softmi.experiments import mi_on_synthetic_data_figures as show
+from softmi.experiments import mi_on_synthetic_data_mine as mine
 from softmi.experiments import mi_on_synthetic_data_networks as networks
 from softmi.experiments import mi_on_synthetic_data_released as released
 from softmi.experiments.mi_on_synthetic_data import SETTINGS, check_readings, check_released
@@ -207,6 +209,44 @@ def test_few_points_are_learnt_by_heart():
     assert found["held_out"][-1] < -1
 
 
+# --- MINE -------------------------------------------------------------------------------------
+
+
+def test_mine_has_the_points_first_weights_and_steps_of_the_classifier(trained, monkeypatch):
+    monkeypatch.setattr(mine, "train", networks.train)  # the one that takes notes
+    seen, original = [], networks.draw_task
+    for module in (networks, mine):
+        monkeypatch.setattr(module, "draw_task", lambda *a: seen.append(original(*a)) or seen[-1])
+    networks.run_task("imbalanced_d1", 3, TINY, "cpu")
+    found = mine.run_mine("imbalanced_d1", 3, TINY, "cpu")
+    ours, theirs = seen
+    assert all(map(torch.equal, ours.train, theirs.train))
+    assert all(map(torch.equal, ours.fresh, theirs.fresh))
+    (_, first, losses), _, (loss, second, bounds) = trained
+    assert loss is mine.minus_bound
+    assert first == second == 3
+    assert len(losses) == len(bounds)
+    assert math.isfinite(found["value"])
+
+
+def test_mine_learns_what_the_classifier_learns_from_enough_points():
+    """At d = 1, to 0.03 nats: 5,000 points and 25 steps leave a few hundredths."""
+    settings = replace(TINY, train=500, epochs=20, fresh=20_000)
+    found = mine.run_mine("balanced_d1", 0, settings, "cpu")
+    assert abs(found["error"]) < 0.03
+    assert found["value"] - found["error"] == pytest.approx(truth_of("balanced_d1"), abs=0.03)
+
+
+def test_minus_the_bound_is_minimal_at_the_log_ratio():
+    task = TASKS["imbalanced_d2"]
+    x, y = task.sample(4_000, torch.Generator().manual_seed(0))
+    exact = task.pointwise_mutual_information(x)
+    value = -float(mine.minus_bound(exact, y))
+    assert value == pytest.approx(truth_of("imbalanced_d2"), abs=0.05)  # four standard errors
+    assert -float(mine.minus_bound(0.7 * exact, y)) < value
+    assert -float(mine.minus_bound(exact + 5, y)) == pytest.approx(value)
+
+
 # --- The authors' networks --------------------------------------------------------------------
 
 
@@ -308,7 +348,44 @@ def test_bound_counts_networks_and_takes_the_closest():
     found = summarise_bound([first, second])
     assert found["networks"] == 2 * (3 + 2 * 3)
     assert found["largest_excess"] == -0.0005
-    assert found["largest_excess_in_standard_errors"] == pytest.approx(-1)
+    excess = found["largest_excess_in_standard_errors"]
+    assert excess["mean"] == pytest.approx(-1)
+    assert excess["of"] == found["networks"]  # that of a balanced task once, not twice
+    assert excess["high"] == pytest.approx(-1 + 1.96, abs=1e-3)
+    assert excess["low"] == pytest.approx(-1 - 2.99, abs=0.01)  # .025 / 18 of a normal is below
+
+
+def test_mine_is_compared_by_the_size_of_errors_in_each_group_of_tasks():
+    settings, units = SETTINGS["smoke"], [unit(0.001), unit(0.002)]
+    off = {1: 0.0005, 2: -0.0005, 5: -0.009}
+    for one in units:
+        one["mine"] = {
+            n: {"value": truth_of(n) + e, "error": e}
+            for n in settings.names
+            for e in [off[int(n.split("_d")[1])]]
+        }
+    found = mine.summarise_mine(units, settings)
+    assert found["few_dimensions"]["values"] == pytest.approx([-0.0005, -0.0015])
+    assert found["more_dimensions"]["values"] == pytest.approx([0.008, 0.007])
+    both = [(2 * a + b) / 3 for a, b in ((-0.0005, 0.008), (-0.0015, 0.007))]
+    assert found["all"]["values"] == pytest.approx(both)
+    assert {"low", "high"} < set(found["all"])
+    assert found["pc_softmax"]["balanced_d1"]["values"] == pytest.approx([-0.001, -0.002])
+    assert "low" not in mine.summarise_mine(units[:1], settings)["all"]
+
+
+def test_the_archive_says_nothing_of_mine_until_a_run_has_it(full):
+    full.pop("against_mine", None)
+    assert "next full run" in show.against_mine_table(full)
+    errors = {name: {"mean": -0.002, "sd": 0.0001} for name in full["tasks"]}
+    difference = {"mean": 0.0015, "low": 0.001, "high": 0.002}
+    found = {"mine": errors, "pc_softmax": errors} | dict.fromkeys(
+        ("all", "few_dimensions", "more_dimensions"), difference
+    )
+    table = show.against_mine_table(full | {"against_mine": found}).splitlines()
+    assert len(table) == 2 + 8 + 3
+    assert "-0.0020 ± 0.0001 | -0.0020 ± 0.0001" in table[2]
+    assert "0.0015 [0.0010, 0.0020]" in table[-1]
 
 
 def falsified() -> dict:
@@ -374,6 +451,12 @@ def keys(node: object) -> object:
     return None
 
 
+def as_before(values: dict) -> dict:
+    """Without what an older run lacks: MINE, and an interval of the largest excess."""
+    bound = values["lower_bound"] | {"largest_excess_in_standard_errors": None}
+    return {k: v for k, v in values.items() if k != "against_mine"} | {"lower_bound": bound}
+
+
 def test_a_full_run_has_every_key_of_the_archived_one_and_keeps_its_units(
     archived, files, monkeypatch, tmp_path
 ):
@@ -385,7 +468,8 @@ def test_a_full_run_has_every_key_of_the_archived_one_and_keeps_its_units(
     returned = chapter.run("full", seed=5, device="cpu")
     assert checked == ["check_readings", "check_released"]
     saved = load_result(chapter.NAME)
-    assert keys(saved["values"]) == keys(archived["values"])
+    assert {"low", "high"} < set(saved["values"]["against_mine"]["all"])
+    assert keys(as_before(saved["values"])) == keys(as_before(archived["values"]))
     assert keys(saved["protocol"]) == keys(archived["protocol"])
     assert set(saved["provenance"]["data"]) == set(archived["provenance"]["data"])
     assert saved["provenance"]["seeds"] == [5, 6]
@@ -437,7 +521,7 @@ def test_the_worst_error_is_a_network_of_plain_softmax_and_pc_softmax_is_at_half
 
 
 def test_every_shortfall_is_positive(full):
-    assert full["lower_bound"]["largest_excess_in_standard_errors"] < 0
+    assert interval(full["lower_bound"]["largest_excess_in_standard_errors"])[1] < 0
 
 
 def test_released_networks_fall_short_and_two_errors_cancel(full):

@@ -20,6 +20,7 @@ from softmi.experiments.softmax_is_mutual_information import (
     random_joint,
     train,
     training_curves,
+    training_gaps,
     worst_errors,
 )
 from softmi.experiments.softmax_is_mutual_information_figures import (
@@ -121,6 +122,24 @@ def test_training_is_adam_as_the_chapter_says():
     assert train(table, 2, prior_corrected=False)[1] == pytest.approx(h - float(after), abs=1e-8)
 
 
+def test_the_larger_gap_of_two_losses_has_an_interval_over_tables():
+    tables = [random_joint(6, 4, generator(s)) for s in range(3)]
+    truths = [table.mutual_information().value for table in tables]
+    short = {"softmax + H(Y)": (0.1, 0.2, 0.3), "PC-softmax": (0.1, 0.1, 0.1)}
+    curves = [
+        {reading: [0.0, truth - gaps[i]] for reading, gaps in short.items()}
+        for i, truth in enumerate(truths)
+    ]
+    found = training_gaps(tables, curves)
+    for reading, gaps in short.items():
+        assert found["gaps"][reading]["values"] == pytest.approx(gaps)
+    assert found["largest_gap"]["mean"] == pytest.approx(0.2)
+    # one of two that was chosen is allowed for below: t of 2 degrees at .9875, and at .975
+    half = 0.1 / math.sqrt(3)
+    assert found["largest_gap"]["low"] == pytest.approx(max(0.2 - 6.2053 * half, 0.1), rel=1e-4)
+    assert found["largest_gap"]["high"] == pytest.approx(0.2 + 4.3027 * half, rel=1e-4)
+
+
 def test_a_run_saves_what_it_returns_and_every_key_of_the_archived_result(monkeypatch, tmp_path):
     archived = load_result(chapter.NAME)
     monkeypatch.setenv("SOFTMI_ROOT", str(tmp_path))
@@ -131,8 +150,10 @@ def test_a_run_saves_what_it_returns_and_every_key_of_the_archived_result(monkey
     for part in ("values", "protocol"):
         assert set(saved[part]) == set(archived[part])
     assert saved["protocol"] == archived["protocol"]
-    for part in ("worst", "training"):
-        assert set(saved["values"][part]) == set(archived["values"][part])
+    assert set(saved["values"]["worst"]) == set(archived["values"]["worst"])
+    later = {"gaps"}  # the run before had one table
+    assert set(saved["values"]["training"]) - later == set(archived["values"]["training"]) - later
+    assert saved["values"]["training"]["gaps"]["PC-softmax"]["n"] == TINY.trained
     assert saved["provenance"]["seeds"] == [3]
     assert {len(curve) for curve in returned["curves"].values()} == {TINY.steps}
 

@@ -57,7 +57,8 @@ def run_mine(
     (x, y), _, (fresh, labels) = draw_task(name, seed, settings)
     critic, _ = train(x, y, minus_bound, seed, epochs=settings.epochs, batch=settings.batch,
                       device=device, rate=rate)  # fmt: skip
-    scores = predict_logits(critic, fresh, batch_size=20_000, device=device)
+    trained_on = str(critic.fc1.weight.device)
+    scores = predict_logits(critic, fresh, batch_size=20_000, device=trained_on)
     value = float(donsker_varadhan(scores.double(), labels))
     exact = TASKS[name].pointwise_mutual_information(fresh).gather(1, labels[:, None])
     return {"value": value, "error": value - float(exact.mean())}

@@ -14,14 +14,24 @@ from softmi import entropy, mutual_information, pc_cross_entropy, pointwise_mutu
 from softmi._checks import (
     HANDFUL,
     are_probabilities,
+    as_class_weights,
     as_prior,
     check_soft_targets,
     check_targets,
     sum_tolerance,
+    values_can_be_checked,
 )
 
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 each_float = pytest.mark.parametrize("dtype", FLOATS, ids=str)
+
+
+def test_values_are_not_looked_at_while_a_graph_is_compiled(monkeypatch):
+    """There a look would break the graph; elsewhere the same distribution is refused."""
+    off, x = torch.tensor([0.5, 0.4]), torch.zeros(3)
+    assert values_can_be_checked(x, off)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert not values_can_be_checked(x, off)
 
 
 # --- Sums of distributions --------------------------------------------------------------------
@@ -88,6 +98,24 @@ def test_a_sum_of_a_tenth_is_no_distribution_in_any_precision(dtype, total):
     ):
         with pytest.raises(ValueError, match="must sum to 1"):
             call()
+
+
+def test_soft_targets_whose_values_are_not_read_must_still_have_the_shape_of_the_logits():
+    off, logits = torch.full((2, 3), 0.2), torch.zeros(2, 3)
+    with pytest.raises(ValueError, match=r"must sum to 1: 2 of 2 do not"):
+        check_soft_targets(off, logits)
+    check_soft_targets(off, logits, values=False)
+    with pytest.raises(ValueError, match=r"soft targets must have shape \(2, 3\) of the logits"):
+        check_soft_targets(off[:, :2], logits, values=False)
+
+
+def test_class_weights_of_whole_numbers_become_the_default_floats_and_other_floats_stay():
+    for weights in ([1, 2, 3], torch.tensor([1, 2, 3]), np.array([1, 2, 3], np.int16)):
+        found = as_class_weights(weights)
+        assert found.dtype == torch.get_default_dtype()
+        assert found.tolist() == [1, 2, 3]
+    assert as_class_weights([1.0, 2.0]).dtype == torch.float64
+    assert as_class_weights(torch.ones(2, dtype=torch.float16)).dtype == torch.float32
 
 
 def test_a_half_precision_prior_of_a_thousand_classes_is_taken():

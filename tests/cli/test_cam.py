@@ -23,7 +23,7 @@ from PIL import Image
 from torch import nn
 from torchvision import models
 
-from softmi.cli import _cam_figure, main
+from softmi.cli import _cam_figure, cam, main
 from softmi.cli._cam_figure import AGAINST, BOX, FOR, cam_figure, png
 from softmi.maps import ActivationMaps, boxes_from_score_maps
 from softmi.models import GAPNet
@@ -230,6 +230,17 @@ def test_text_shows_the_same_numbers(capsys):
         assert name == expected
         assert float(number) == pytest.approx(report[key], abs=5.1e-5)
     assert last == ["picture: photo-cam.png"]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(("rivals", "more"), [(3, ""), (4, " and 1 more")])
+def test_of_many_rivals_the_likeliest_three_are_named_and_the_rest_counted(capsys, rivals, more):
+    options = ["--class", "1", "--against", "rivals", "--rivals", str(rivals)]
+    report = asked(capsys, *options)
+    assert len(report["against_names"]) == rivals
+    assert main([*COMMAND, *options]) == 0
+    shown = ", ".join(report["against_names"][:3])
+    assert f"\n{report['name']} against {shown}{more} (" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("here")
@@ -635,6 +646,16 @@ def test_bad_data_exits_with_1_one_line_and_no_picture(capsys, here, spoil, argu
     assert re.fullmatch(rf"softmi: .*{message.removesuffix('$')}.*\n", err), err
     assert re.search(message, err)
     assert {p.name: p.read_bytes() for p in here.iterdir()} == before
+
+
+def test_an_image_file_beyond_all_measure_is_refused_before_it_is_read(capsys, here, monkeypatch):
+    size = (here / "photo.png").stat().st_size
+    monkeypatch.setattr(cam, "LARGEST_FILE", size)
+    asked(capsys)
+    monkeypatch.setattr(cam, "LARGEST_FILE", size - 1)
+    monkeypatch.setattr(cam, "decode_image", lambda *_: pytest.fail("the file was read"))
+    assert main(COMMAND) == 1
+    assert capsys.readouterr().err == f"softmi: photo.png has {size} bytes, more than {size - 1}\n"
 
 
 def test_a_damaged_note_of_the_camera_is_passed_over(capsys, here):

@@ -207,6 +207,21 @@ def test_two_processes_may_unpack_the_same_archive(tmp_path, cache, monkeypatch)
     assert len(list((cache / "unpacked").iterdir())) == 1
 
 
+def test_a_folder_that_cannot_get_its_name_is_said_and_nothing_is_left(
+    tmp_path, cache, monkeypatch
+):
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    path = write_tar(cub_files(), tmp_path / "cub.tar")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", refused)
+        with pytest.raises(PermissionError, match="Permission denied"):
+            CUB(path)
+    assert list((cache / "unpacked").iterdir()) == []
+    assert len(CUB(path)) == 6
+
+
 def evil_tar(path: Path, secret: Path) -> Path:
     write_tar(cub_files(), path)
     with tarfile.open(path, "a") as archive:

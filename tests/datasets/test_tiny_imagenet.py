@@ -139,6 +139,31 @@ def test_impossible_options_are_refused_with_what_was_asked(options, tmp_path):
         TinyImageNet(write_packs(tmp_path / "packs"), **options)
 
 
+def test_the_authors_division_goes_by_the_names_in_whatever_order_they_are_listed(tmp_path):
+    """Ten thousand pictures that are one: 5,000 of their names are on the authors' list."""
+    folder, rng = write_packs(tmp_path / "packs"), np.random.default_rng(0)
+    picture = np.frombuffer(png((1, 2, 3)), np.uint8)
+
+    def divided(order: np.ndarray) -> dict[str, bool]:
+        pack = tiny_pack([]) | {
+            "jpeg": np.tile(picture, len(order)),
+            "offset": len(picture) * np.arange(len(order) + 1),
+            "label": rng.integers(0, 3, len(order), dtype=np.uint8),
+            "box": np.tile(np.array([0, 0, 9, 9], np.uint8), (len(order), 1)),
+            "name": np.array([f"val_{i}.JPEG".encode() for i in order]),
+        }
+        np.savez(folder / TinyImageNet.PACKS[1], **pack)
+        tiny = TinyImageNet(folder, division="authors")
+        assert not (tiny.is_train & tiny.is_held).any()
+        test = ~tiny.is_train & ~tiny.is_held
+        assert (int(tiny.is_train.sum()), int(test.sum())) == (12, 5_000)
+        return dict(zip(tiny.names[12:], test[12:].tolist(), strict=True))
+
+    assert divided(np.arange(10_000)) == divided(rng.permutation(10_000))
+    with pytest.raises(ValueError, match=r"got 9999 others; take \"alternate\""):
+        divided(np.arange(9_999))
+
+
 @real_tiny
 @pytest.mark.parametrize("division", ["alternate", "authors"])
 def test_the_real_tiny_imagenet_is_divided_into_5000_and_5000(division):
@@ -243,6 +268,13 @@ def test_a_line_that_describes_no_box_is_refused_by_name(line, message, tmp_path
     with pytest.raises(ValueError, match=message) as error:
         TinyImageNet(path)
     assert str(path) in str(error.value)
+
+
+def test_a_class_that_is_listed_twice_is_refused(tmp_path):
+    files = tiny_files()
+    path = write_folder(files | {"wnids.txt": files["wnids.txt"] + b"\nn01"}, tmp_path / "tiny")
+    with pytest.raises(ValueError, match=r"tiny: wnids\.txt lists a class twice"):
+        TinyImageNet(path)
 
 
 @pytest.mark.parametrize("name", ["../../secret.png", "/secret.png", "a/../../../secret.png"])

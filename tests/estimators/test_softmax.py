@@ -260,6 +260,7 @@ def with_entry(value: float) -> np.ndarray:
         (X + 1j, Y, ValueError, "Complex data"),
         (X, X[:, 0], ValueError, "Unknown label type: continuous"),
         (X, np.eye(2)[Y], ValueError, "should be a 1d array"),
+        (X, np.eye(2)[Y].tolist(), ValueError, "should be a 1d array"),
         (X, np.where(Y, math.nan, 0.0), ValueError, "contains NaN"),
         (X, None, ValueError, "requires y"),
         (X, Y.astype(object) + 0.5, ValueError, "Unknown label type: continuous"),
@@ -267,6 +268,7 @@ def with_entry(value: float) -> np.ndarray:
         (X, pd.Series(Y, dtype="Int64").mask(Y > 0), ValueError, r"y holds \d+ missing labels"),
         (X, [*Y[:-1].tolist(), math.nan], ValueError, "1 missing labels, .* position 119"),
         (X, [*Y[:-1].tolist(), "b"], ValueError, "mixes labels of several sorts, number, string"),
+        (X, [*Y[:-1].tolist(), True], ValueError, "mixes labels of several sorts, bool, number"),
         (X, np.ma.masked_equal(Y, 1), ValueError, r"y is a masked array that hides \d+ values"),
         (np.ma.masked_less(X, 0), Y, ValueError, r"X is a masked array that hides \d+ values"),
         (pd.DataFrame({"a": ["u"] * 120}), Y, ValueError, "could not convert"),
@@ -377,6 +379,7 @@ BASE = light(random_state=3).fit(X, Y)
         (pd.DataFrame(X, columns=["a", "b"]), pd.Series(Y)),
         (X, Y.astype(float)),
         (X, Y > 0),
+        (X, (Y > 0).tolist()),
         (X, np.where(Y, "b", "a")),
         (X, pd.Series(np.where(Y, "b", "a")).astype("category")),
         (X, np.where(Y, "b", "a").astype(object)),
@@ -392,9 +395,9 @@ BASE = light(random_state=3).fit(X, Y)
         (X * 2.0**-900, Y),
     ],
     ids=["lists", "tensors", "tensors with gradient", "pandas", "float labels", "bool labels",
-         "strings", "categorical", "objects", "integer objects", "nullable integers", "uint16",
-         "nothing masked", "fortran", "strided", "2^100", "2^-100", "2^900",
-         "2^-900"],
+         "list of bools", "strings", "categorical", "objects", "integer objects",
+         "nullable integers", "uint16", "nothing masked", "fortran", "strided", "2^100", "2^-100",
+         "2^900", "2^-900"],
 )  # fmt: skip
 def test_the_same_data_in_another_guise_give_the_same_bits(x, y):
     found = light(random_state=3).fit(x, y)

@@ -1,5 +1,6 @@
 """Outcomes of every image come back as they were saved, and belong to one result."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,21 @@ def test_an_altered_file_is_refused():
     path = outcomes_path("01_x", "full")
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(ValueError, match=r"01_x\.npz has the checksum"):
+        load_outcomes("01_x")
+
+
+@pytest.mark.parametrize("damage", ["no archive", "a wrong checksum in it"])
+def test_a_file_that_cannot_be_read_is_named_also_if_it_is_the_one_of_the_result(damage):
+    save_outcomes("01_x", made_up(), "full")
+    path = outcomes_path("01_x", "full")
+    content = bytearray(path.read_bytes())
+    if damage == "no archive":
+        content = content[:3]
+    else:
+        content[content.rindex(b"PK\1\2") + 16] ^= 1  # of the last array
+    path.write_bytes(content)
+    save_result("01_x", {"v": 1.0}, outcomes=hashlib.sha256(content).hexdigest(), **RUN)
+    with pytest.raises(ValueError, match=r"01_x\.npz cannot be read: "):
         load_outcomes("01_x")
 
 

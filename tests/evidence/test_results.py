@@ -235,6 +235,19 @@ def test_changed_code_is_not_clean(root):
     assert not results.provenance(profile="full", seeds=[0], device="cpu", seconds=0.0)["clean"]
 
 
+def test_provenance_names_the_card_of_a_run_on_one_and_not_what_was_asked_for(root, monkeypatch):
+    def device(asked: str) -> str:
+        return results.provenance(profile="full", seeds=[0], device=asked, seconds=0.0)["device"]
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Card 9000")
+    assert device("cuda") == device("cuda:0") == "Card 9000"
+    assert device("cpu").startswith("CPU (")  # though there is a card
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device("cuda") == "cuda"
+    assert device("a card elsewhere") == "a card elsewhere"
+
+
 @pytest.mark.parametrize("why", ["no repository", "no git"])
 def test_without_a_repository_or_git_the_commit_is_unknown_and_nothing_is_called_clean(
     why, root, monkeypatch

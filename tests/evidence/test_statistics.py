@@ -8,7 +8,10 @@ from softmi.evidence.statistics import (
     crossed_interval,
     crossed_p_value,
     holm,
+    interval,
     paired_difference,
+    standard_errors,
+    summarise,
 )
 
 # Standard deviations of seeds, images and their interaction.
@@ -215,3 +218,24 @@ def test_holm_keeps_wrong_rejections_of_a_family_rare():
     p = np.random.default_rng(0).random((4000, 10))
     wrong = np.mean([min(holm(row)) <= 0.05 for row in p])
     assert wrong <= 0.05 + 3 * (0.05 * 0.95 / 4000) ** 0.5
+
+
+def test_there_is_no_mean_of_nothing():
+    with pytest.raises(ValueError, match="nothing to summarise: no values"):
+        summarise([])
+
+
+def test_standard_errors_above_zero_are_students_t_of_one_sample():
+    difference = paired_difference([0.52, 0.48, 0.55, 0.50], [0.41, 0.49, 0.46, 0.38])
+    expected = scipy.stats.ttest_1samp(difference["values"], 0.0).statistic
+    assert standard_errors(difference) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_interval_of_a_number_is_its_own_else_students_else_the_number():
+    assert interval(0.3) == (0.3, 0.3)
+    assert interval(paired_difference([2.0, 4.0], [1.0, 1.0])) != interval(2.0)
+    assert interval({"mean": 0.5, "sd": 0.1, "n": 3, "low": 0.2, "high": 0.6}) == (0.2, 0.6)
+    values = [0.1, 0.3, 0.8]
+    low, high = scipy.stats.t.interval(0.95, 2, np.mean(values), scipy.stats.sem(values))
+    assert interval(summarise(values)) == pytest.approx((low, high), rel=1e-12)
+    assert interval(summarise([0.4])) == (0.4, 0.4)  # one run has no spread

@@ -92,6 +92,34 @@ def test_a_change_elsewhere_leaves_the_digest(digests, change):
     assert digests() == digests(change)
 
 
+def test_the_digest_of_a_module_covers_all_that_stands_in_it_and_what_it_names(
+    tmp_path, monkeypatch
+):
+    """Of a module there is no function to begin with: another one in the file counts, too."""
+    monkeypatch.setattr(units, "PACKAGE", "softmi_helpers")
+
+    def digest(helpers: tuple[str, str] = ("", ""), main: tuple[str, str] = ("", "")) -> str:
+        texts = {
+            "softmi_helpers": HELPERS.replace(*helpers), "main_of_a_unit": MAIN.replace(*main)
+        }  # fmt: skip
+        for name, text in texts.items():
+            path = tmp_path / f"{name}_{len(list(tmp_path.iterdir()))}.py"
+            path.write_text(text)
+            spec = importlib.util.spec_from_file_location(name, path)
+            module = importlib.util.module_from_spec(spec)
+            monkeypatch.setitem(sys.modules, name, module)
+            spec.loader.exec_module(module)
+        return code_digest(module)
+
+    before = digest()
+    assert digest() == before
+    assert digest(main=("Says something", "Says another thing")) == before
+    assert digest(main=("Kept().value()", "Kept().value() + 1")) != before
+    assert digest(main=("def by_class", "def new(x):\n    return x\n\n\ndef by_class")) != before
+    assert digest(("SCALE * x", "SCALE + x")) != before  # a helper that its functions call
+    assert digest(("return -x", "return x")) == before  # a helper that nobody calls
+
+
 def test_the_digest_follows_the_training_loop_into_the_losses(monkeypatch):
     from softmi import FocalLoss, fit
     from softmi.losses import reweighting

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from softmi.experiments import imbalanced_classification_training as training
 from softmi.experiments.imbalanced_classification_training import (
     SETTINGS,
     digits_task,
@@ -43,6 +44,35 @@ def test_digits_are_cut_as_mnist_is():
     assert share["train"] == pytest.approx(1 / 11, abs=0.001)  # as in the authors' part of MNIST
     assert share["train"] < share["authors"] < share["official"]
     assert all(x.shape[1:] == (1, 16, 16) for x, _ in parts.values())
+
+
+def test_mnist_is_cut_into_the_authors_parts_and_the_official_test(monkeypatch):
+    """Pictures of four pixels, which hold their number in the data."""
+
+    def numbered(split):
+        count = {"train": 60_000, "test": 300}[split]
+        number = torch.arange(count)
+        pixels = torch.stack([number // 256, number % 256, 0 * number, 255 + 0 * number], 1)
+        return pixels.view(-1, 2, 2).to(torch.uint8), number % 10
+
+    monkeypatch.setattr(training, "mnist", numbered)
+    parts = load_task(SETTINGS["full"])
+    assert list(parts) == ["train", "authors", "official"]
+    numbers = {}
+    for part, (x, y) in parts.items():
+        assert x.shape[1:] == (1, 2, 2)
+        pixels = ((0.3081 * x + 0.1307) * 255).flatten(1)  # mean and deviation of MNIST's pixels
+        torch.testing.assert_close(pixels, pixels.round(), atol=1e-3, rtol=0)
+        assert (pixels[:, 3].round() == 255).all()
+        numbers[part] = (256 * pixels[:, 0].round() + pixels[:, 1].round()).long()
+        assert torch.equal(numbers[part] % 10, y)
+    counts = {part: torch.bincount(y).tolist() for part, (_, y) in parts.items()}
+    assert counts["train"] == [300, 3000] * 5
+    assert counts["authors"] == [300, 1000] * 5  # of the odd digits all there are
+    assert torch.equal(numbers["official"], torch.arange(300))
+    assert numbers["train"].max() < 40_000 <= numbers["authors"].min()
+    assert numbers["authors"].max() < 50_000
+    assert numbers["train"][numbers["train"] % 2 == 0].max() == 2_998  # the first 300 of each
 
 
 def test_all_networks_answer_the_same_pictures():

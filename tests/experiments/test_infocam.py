@@ -1,6 +1,7 @@
 """Chapter 07: the run at a tiny size, what it saves, and what its text says of the archive."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -127,6 +128,118 @@ def test_smoke_run_gives_what_the_full_run_gives_but_for_heads(values):
         "adam_cosine", "map_correlation", "mirror", "split",
     }  # fmt: skip
     assert found.keys() == values.keys() - of_heads
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of its own, without results."""
+    monkeypatch.setenv("SOFTMI_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def test_a_smoke_run_judges_the_network_on_scenes_and_keeps_nothing_but_its_result(
+    project, monkeypatch
+):
+    part, asked = scene_network(3, epochs=1), []
+    held = torch.arange(12) % 2 == 0
+    maps = {n: m[:12] for n, m in part.maps.items()}
+    task = Task(maps, part.logits[:12], part.task.targets[:12], part.task.boxes[:12], held, 48)
+
+    def learned(seed):
+        asked.append(seed)
+        return SimpleNamespace(task=task, weights=part.weights)
+
+    monkeypatch.setattr(infocam, "scene_network", learned)
+    monkeypatch.setattr(infocam, "KINDS", ("padded", "shrink"))  # of four, for time
+    monkeypatch.setitem(SETTINGS, "smoke", replace(SETTINGS["smoke"], thresholds=2))
+    values = infocam.run("smoke", seed=4, device="cuda")
+    assert asked == [4]
+    assert [p.name for p in (project / "results" / "smoke").iterdir()] == ["07_infocam.json"]
+    assert not (project / "_build").exists()
+    saved = load_result("07_infocam", "smoke")
+    assert keys(saved["values"]) == keys(values)
+    assert saved["protocol"]["data"] == "digit scenes"
+    assert saved["protocol"]["backbone"] == "GAPNet, trained"
+    found = saved["provenance"]
+    assert (found["seeds"], found["data"]) == ([4], {})
+    assert found["device"].startswith("CPU (")  # whatever was asked for
+    # Every second scene is put aside: six are judged, in the main geometries and in the others.
+    record = measure(task, part.weights, SETTINGS["smoke"], seed=4, everything=True)
+    assert values == collect([record], task.targets[1::2].numpy())
+
+
+@pytest.mark.parametrize(("classes", "name"), [
+    (4, "CUB, 4 classes"), (50, "CUB-50 (classes 1-50 of CUB-200-2011)"), (200, "CUB-200-2011"),
+])  # fmt: skip
+def test_a_full_run_says_on_which_birds_and_weights_its_numbers_rest(
+    project, birds, records, monkeypatch, classes, name
+):
+    monkeypatch.setattr(birds.images, "classes", classes)
+    monkeypatch.setattr(infocam, "load_birds", lambda device: birds)
+    monkeypatch.setattr(infocam, "measure_birds", lambda *_, seed, **__: records[seed])
+    monkeypatch.setitem(SETTINGS, "full", TINY)
+    values = infocam.run("full", device="cpu")
+    assert keys(values) == keys(load_result("07_infocam")["values"])
+    saved, drawn = load_result("07_infocam"), load_result("07_infocam_maps")
+    assert drawn["values"]["thresholds"] == records[0]["pictures"]["thresholds"]
+    for result in (saved, drawn):
+        assert result["protocol"]["data"] == name
+        assert result["protocol"]["weights"] == "patches"
+        assert result["provenance"]["seeds"] == [0, 1]
+        assert result["provenance"]["data"] == birds.images.checksums | {"patches": "none"}
+    cell = saved["values"]["grid"]["cam"]["none"]["gt_known"]
+    assert cell["values"] == pytest.approx([r["grid"]["cam"]["none"]["gt_known"] for r in records])
+
+
+def test_a_full_run_takes_the_card_where_there_is_one(project, birds, records, monkeypatch):
+    used = []
+
+    def load(device):
+        used.append(device)
+        return birds
+
+    def measured(*_, seed, first, device):
+        used.append(device)
+        return records[seed]
+
+    monkeypatch.setattr(infocam, "load_birds", load)
+    monkeypatch.setattr(infocam, "measure_birds", measured)
+    monkeypatch.setitem(SETTINGS, "full", TINY)
+    for there, device in ((False, "cpu"), (True, "cuda")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Card 9000")
+        used.clear()
+        infocam.run("full", seed=0)
+        assert used[0] == device
+        told = load_result("07_infocam")["provenance"]["device"]
+        assert told.startswith("Card 9000" if there else "CPU (")
+
+
+def test_the_head_of_a_seed_is_measured_once_for_the_same_data_network_and_settings(
+    project, birds, monkeypatch
+):
+    calls = []
+
+    def measured(birds, settings, *, seed, first, device):
+        calls.append((seed, first, device))
+        return {"seed": seed}
+
+    monkeypatch.setattr(infocam, "measure_birds", measured)
+    run = {"seed": 3, "device": "cpu"}
+    found, targets = infocam.run_birds(birds, TINY, **run)
+    assert found == [{"seed": 3}, {"seed": 4}]
+    assert calls == [(3, True, "cpu"), (4, False, "cpu")]  # the grid is for the first alone
+    assert targets.tolist() == birds.images.targets[~birds.images.is_train].tolist()
+    assert infocam.run_birds(birds, TINY, **run)[0] == found
+    assert len(calls) == 2
+    infocam.run_birds(birds, replace(TINY, seeds=1, thresholds=6), **run)
+    assert len(calls) == 3
+    other = replace(birds, backbone=replace(birds.backbone, checksum="other"))
+    infocam.run_birds(other, TINY, **run)
+    assert len(calls) == 5
+    monkeypatch.setattr(CUB, "key", "other images")
+    infocam.run_birds(birds, TINY, **run)
+    assert len(calls) == 7
 
 
 def test_numbers_of_all_seeds_and_of_the_first_alone_are_where_they_belong(values, records):

@@ -2,16 +2,21 @@
 
 import pytest
 import torch
+from picture_sets import COLOURS, four_birds, write_folder
+from torch import nn
 
 from softmi import class_activation_map, sum_in_boxes
+from softmi.experiments import infocam_data
 from softmi.experiments.infocam_data import (
     account_errors,
     centring_error,
+    load_birds,
     other_gauge,
     scene_network,
     two_digits,
 )
 from softmi.experiments.localisation import CONTRASTS, contrast_maps
+from softmi.models import Backbone
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +86,49 @@ def test_map_against_the_other_digit_changes_its_sign_with_the_question(learned)
             )
     again = two_digits(learned, 20)
     assert torch.equal(again.scenes.images, two.scenes.images)
+
+
+# --- Birds ------------------------------------------------------------------------------------
+
+
+class Watched(nn.Module):
+    """Mean colours of 7 x 7 cells; notes where it was sent and how many images it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places, self.seen = [], 0
+
+    def to(self, device):
+        self.places.append(device)
+        return self
+
+    def cpu(self):
+        return self.to("cpu")
+
+    def forward(self, images):
+        self.seen += len(images)
+        return nn.functional.adaptive_avg_pool2d(images, 7)
+
+
+@pytest.mark.usefixtures("no_shape_checks")  # CUB has what a Dataset needs and is none
+def test_birds_go_through_the_network_once_and_it_comes_back_from_the_card(tmp_path, monkeypatch):
+    write_folder(four_birds(), tmp_path / "CUB_200_2011")
+    monkeypatch.setenv("SOFTMI_DATA", str(tmp_path))
+    monkeypatch.setenv("SOFTMI_CACHE", str(tmp_path / "cache"))
+    module = Watched()
+    backbone = Backbone(module, "mean colours", "0")
+    monkeypatch.setattr(infocam_data, "mobilenet_v2_features", lambda: backbone)
+    birds = load_birds("cpu:0")  # stands for a card
+    assert module.places == ["cpu:0", "cpu"]  # where maps of mirrored images are made
+    assert birds.backbone is backbone
+    assert birds.features.shape == (4, 3, 7, 7)
+    for found, colour in zip(torch.tensor(birds.features), COLOURS, strict=True):
+        assert torch.equal(found, torch.tensor(colour).view(3, 1, 1).expand(3, 7, 7) / 255)
+    assert birds.held.shape == (4,)
+    assert not (birds.held & ~birds.images.is_train).any()
+    assert module.seen == 4
+    assert torch.equal(torch.tensor(load_birds("cpu").features), torch.tensor(birds.features))
+    assert module.seen == 4
 
 
 # --- The exercises ----------------------------------------------------------------------------

@@ -129,6 +129,62 @@ def test_full_profile_gives_what_the_archive_holds_and_claims_read_and_resumes(
     assert [path.stat().st_mtime_ns for path in kept] == times
 
 
+def test_smoke_run_computes_all_anew_on_the_cpu_and_keeps_its_result_alone(tmp_path, monkeypatch):
+    made = []
+
+    def scenes(name, network, *, seed, device):
+        made.append((name, network, seed, device))
+        return source_of(name, network)
+
+    settings = replace(audit.SETTINGS["smoke"], epochs=1, thresholds=2, heads=("softmax",),
+                       networks={"scenes": ("GAPNet 16",)})  # fmt: skip
+    monkeypatch.setitem(audit.SETTINGS, "smoke", settings)
+    monkeypatch.setattr(audit.Settings, "geometries", ["none", "padded_3"])
+    monkeypatch.setattr(audit, "RATES", ("sgd",))  # of two optimisers, for time
+    monkeypatch.setattr(audit, "source_of", scenes)
+    monkeypatch.setenv("SOFTMI_ROOT", str(tmp_path))
+    values = audit.run("smoke", seed=2, device="cuda")
+    assert audit.run("smoke", seed=2) == values
+    assert made == [("scenes", "GAPNet 16", 2, "cpu")] * 2
+    assert not (tmp_path / "_build").exists()
+    [path] = (tmp_path / "results").rglob("*.json")
+    assert path.relative_to(tmp_path / "results").as_posix() == f"smoke/{audit.NAME}_scenes.json"
+    saved = load_result(audit.FILES["scenes"], "smoke")
+    assert saved["protocol"]["input"] == "64"
+    assert saved["provenance"]["seeds"] == [2]
+    assert saved["provenance"]["device"].startswith("CPU (")
+    assert saved["values"]["GAPNet 16"].keys() == values["scenes"]["GAPNet 16"].keys()
+
+
+@pytest.mark.parametrize("card", [True, False], ids=["a card", "no card"])
+def test_the_full_profile_takes_a_card_where_there_is_one_unless_told_otherwise(
+    card, tmp_path, monkeypatch
+):
+    runs = []
+
+    def network(pictures, name, settings, *, seed, device, keep):
+        runs.append((pictures, name, seed, device, keep))
+        return {"found": len(runs)}, {f"{pictures} {name}": "0" * 64}
+
+    monkeypatch.setattr(audit, "run_network", network)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: card)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Card 9000")
+    monkeypatch.setenv("SOFTMI_ROOT", str(tmp_path))
+    values = audit.run("full", seed=1, device="auto")
+    pairs = [(d, n) for d, ns in audit.SETTINGS["full"].networks.items() for n in ns]
+    assert runs == [(*pair, 1, "cuda" if card else "cpu", True) for pair in pairs]
+    for pictures, networks in audit.SETTINGS["full"].networks.items():
+        saved = load_result(audit.FILES[pictures])
+        assert saved["values"] == values[pictures]
+        assert list(values[pictures]) == list(networks)
+        told = saved["provenance"]
+        assert told["data"] == {f"{pictures} {name}": "0" * 64 for name in networks}
+        assert told["device"].startswith("Card 9000" if card else "CPU (")
+    runs.clear()
+    audit.run("full", device="cpu")
+    assert {device for *_, device, _ in runs} == {"cpu"}
+
+
 def test_an_unknown_data_set_is_named(source):
     with pytest.raises(ValueError, match="no data set 'ImageNet'; there are scenes, CUB-50, Tiny"):
         data.source_of("ImageNet", "MobileNetV2")

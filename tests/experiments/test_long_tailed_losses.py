@@ -1,5 +1,6 @@
 """One recipe for all losses: nothing from a test set, resumed to the bit, saved whole."""
 
+import gzip
 import inspect
 import json
 from dataclasses import replace
@@ -8,11 +9,14 @@ import joblib
 import pytest
 import torch
 from long_tail import data, tiny
+from picture_sets import cub_files, write_folder
 
+from softmi.datasets import CUB, sha256
 from softmi.experiments import long_tailed_losses as chapter
 from softmi.experiments.long_tailed_losses import SETTINGS, Settings, load_task, run, train_network
 from softmi.experiments.long_tailed_recipes import RECIPES
 from softmi.experiments.loss_table import LOSSES
+from softmi.models import Backbone
 from softmi.training import CropsAndFlips
 
 
@@ -148,6 +152,111 @@ def _digest(*parts):
 def test_unknown_profiles_and_data_are_refused(arguments, message, quick, no_shape_checks):
     with pytest.raises(ValueError, match=message):
         run(**arguments)
+
+
+def part(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (count, 3, 4, 4), generator=generator).to(torch.uint8)
+    return images, torch.arange(count) % 10
+
+
+def test_of_mnist_all_parts_but_the_train_part_are_tests(monkeypatch):
+    parts = {name: part(20, seed) for seed, name in enumerate(("train", "authors", "official"))}
+    monkeypatch.setattr(chapter, "mnist_task", lambda: dict(parts))
+    train, tests = load_task("mnist")
+    assert train is parts["train"]
+    assert tests == {name: parts[name] for name in ("authors", "official")}
+
+
+def test_the_long_tail_of_cifar_is_tested_on_the_whole_test_set(monkeypatch):
+    tail, whole = part(30, 0), {"test": part(20, 1)}
+    monkeypatch.setattr(chapter, "cifar10_long_tailed", lambda: tail)
+    monkeypatch.setattr(chapter, "cifar10", whole.__getitem__)
+    assert load_task("cifar10lt") == (tail, {"official": whole["test"]})
+
+
+class Colours(torch.nn.Module):
+    """Two cells of the mean colours; counts the images that went through."""
+
+    seen = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen += len(images)
+        return torch.nn.functional.adaptive_avg_pool2d(images, (1, 2))
+
+
+@pytest.fixture
+def birds(tmp_path, monkeypatch):
+    """Two species of forty one-coloured images, whose red is their number; half are for tests."""
+    write_folder(cub_files(2, 40, sizes=True), tmp_path / "data" / "CUB_200_2011")
+    monkeypatch.setenv("SOFTMI_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("SOFTMI_CACHE", str(tmp_path / "cache"))
+    module = Colours()
+    monkeypatch.setattr(chapter, "CUB", lambda: CUB(size=8))
+    monkeypatch.setattr(chapter, "mobilenet_v2_features", lambda: Backbone(module, "w", "0"))
+    return module
+
+
+@pytest.mark.usefixtures("no_shape_checks")  # CUB has what a Dataset needs and is none
+def test_birds_are_pooled_features_cut_as_the_authors_do_and_computed_once(birds):
+    (x, y), tests = load_task("cub50")
+    found = {"train": (x, y), **tests}
+    assert list(tests) == ["authors", "official"]
+    # Images 1, 3, ... train, 2, 4, ... test; species 1 is images 1 to 40, species 2 the rest.
+    expected = {
+        "train": [*range(1, 20, 2), *range(41, 81, 2)],  # ten of the first, all of the second
+        "authors": [*range(2, 11, 2), *range(42, 71, 2)],  # five, and fifteen
+        "official": range(2, 81, 2),
+    }
+    for name, numbers in expected.items():
+        pooled, labels = found[name]
+        assert pooled.shape == (len(numbers), 3)
+        assert (255 * pooled[:, 0]).round().int().tolist() == list(numbers)
+        assert labels.tolist() == [int(number > 40) for number in numbers]
+    assert birds.seen == 80
+    again = load_task("cub50")
+    assert birds.seen == 80
+    assert torch.equal(again[0][0], x)
+
+
+def test_checksums_of_a_result_change_with_its_data(birds, tmp_path):
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in ("b.gz", "a.gz"):
+        (raw / name).write_bytes(gzip.compress(name.encode()))
+    (raw / "a").write_bytes(b"unpacked by another program")
+    nothing = (part(1, 0), {"official": part(1, 1)})
+    before = chapter.checksums("mnist", nothing)
+    assert before == {name: sha256(raw / name) for name in ("a.gz", "b.gz")}
+    (raw / "b.gz").write_bytes(gzip.compress(b"c"))
+    after = chapter.checksums("mnist", nothing)
+    assert (after["a.gz"] == before["a.gz"], after["b.gz"] == before["b.gz"]) == (True, False)
+
+    before = chapter.checksums("cub50", nothing)
+    assert before == CUB(size=8).checksums
+    assert list(before) == ["CUB_200_2011"]
+    image = next((tmp_path / "data" / "CUB_200_2011" / "images").rglob("*.jpg"))
+    image.write_bytes(image.read_bytes() + b"x")
+    assert chapter.checksums("cub50", nothing) != before
+
+    assert chapter.checksums("digits", nothing) == {}
+
+
+def test_the_long_tail_of_cifar_is_known_by_its_pictures_and_labels():
+    (images, labels), test = part(30, 0), part(20, 1)
+
+    def sums(pictures, answers):
+        return chapter.checksums("cifar10lt", ((pictures, answers), {"official": test}))
+
+    before = sums(images, labels)
+    assert list(before) == ["long tail", "test"]
+    assert before == sums(images.clone(), labels.clone())
+    other, swapped = images.clone(), labels.clone()
+    other[3, 0, 0, 0] ^= 1
+    swapped[:2] = labels[:2].flip(0)
+    for changed in (sums(other, labels), sums(images, swapped)):
+        assert changed["long tail"] != before["long tail"]
+        assert changed["test"] == before["test"]
 
 
 def test_the_live_tail_is_twelve_to_one():

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from softmi.datasets import sha256
 from softmi.evidence.ledger import load_claims
 from softmi.evidence.results import load_result, lookup
-from softmi.experiments import mi_estimators, mi_estimators_figures
+from softmi.experiments import estimator_tasks, mi_estimators, mi_estimators_figures
 from softmi.experiments.estimator_tasks import (
     IMAGES,
+    RESNET56,
+    cifar_features,
     counts_in_proportion,
     coverage_tasks,
     draw,
@@ -33,6 +36,7 @@ from softmi.experiments.mi_estimators_summaries import (
     summaries,
     task_summary,
 )
+from softmi.models import IMAGENET_MEAN_STD, CifarResNet
 from softmi.synthetic import DiscreteJoint
 
 NAME = mi_estimators.NAME
@@ -86,6 +90,95 @@ def test_digits_have_a_fifth_of_their_labels_replaced_and_bounds():
     low, high = noisy.bounds
     assert 0 < low < high < math.log(10)
     assert clean.exact is None
+
+
+def test_of_images_there_are_as_many_as_there_are_whatever_is_asked_for():
+    few, same = draw("digits", 1, 60), image_sample("digits", 1)
+    assert torch.equal(few.X, same.X)
+    assert torch.equal(few.y, same.y)
+    assert few.bounds == same.bounds
+
+
+def test_of_mnist_the_first_test_images_are_drawn_and_the_channel_sees_all_their_labels(
+    monkeypatch,
+):
+    asked, generator = [], torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (6_000, 3, 3), generator=generator).to(torch.uint8)
+    labels = torch.arange(6_000) % 10
+
+    def read(split):
+        asked.append(split)
+        return images, labels
+
+    monkeypatch.setattr(estimator_tasks, "mnist", read)
+    sample = image_sample("mnist", 0)
+    assert asked == ["test"]  # what classifiers of digits were trained on is the rest
+    assert torch.equal(sample.X, images[:5_000].flatten(1).float())
+    assert sample.exact is None
+    kept = float((sample.y == labels[:5_000]).double().mean())
+    assert abs(kept - 0.8) < 4 * math.sqrt(0.8 * 0.2 / 5_000)  # four standard errors
+    # Above, what the channel lets through of balanced labels; below, less what errors can lose.
+    through = math.log(10) + 0.8 * math.log(0.8) + 0.2 * math.log(0.2 / 9)
+    low, high = sample.bounds
+    assert high == pytest.approx(through)
+    assert 0.9 * high < low < high
+
+
+@pytest.fixture
+def few_pictures(monkeypatch, tmp_path):
+    """Twenty pictures of ten classes, and a checkpoint as it is published, with random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = CifarResNet(56)
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):  # statistics that evaluation needs
+                layer.running_mean.normal_()
+                layer.running_var.uniform_(0.5, 2)
+        images = torch.randint(0, 256, (20, 3, 8, 8)).to(torch.uint8)
+    path = tmp_path / "checkpoints" / RESNET56
+    path.parent.mkdir()
+    state = {f"module.{k}": v for k, v in network.state_dict().items()}
+    torch.save({"state_dict": state, "best_prec1": 0.0}, path)
+    monkeypatch.setenv("SOFTMI_DATA", str(tmp_path))
+    data = {"test": (images, torch.arange(20) % 10)}
+    monkeypatch.setattr(estimator_tasks, "cifar10", data.__getitem__)
+    cifar_features.cache_clear()
+    yield network.eval(), *data["test"], path
+    cifar_features.cache_clear()
+
+
+@pytest.mark.usefixtures("no_shape_checks")  # the annotation holds the number of real images
+def test_features_of_cifar_are_what_the_last_layer_of_the_published_network_reads(few_pictures):
+    network, images, labels, _ = few_pictures
+    features, y = cifar_features()
+    assert torch.equal(y, labels)
+    assert features.shape == (20, 64)
+    mean, std = (torch.tensor(n).view(3, 1, 1) for n in IMAGENET_MEAN_STD)
+    with torch.no_grad():
+        logits, _ = network((images.float() / 255 - mean) / std)
+        torch.testing.assert_close(network.linear(features), logits)
+    assert cifar_features() is cifar_features()  # computed once a process
+
+    sample = image_sample("cifar10", 0)
+    assert torch.equal(sample.X, features)
+    low, high = sample.bounds
+    assert 0 < low < high < math.log(10)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+def test_without_its_checkpoint_cifar_has_no_features_and_the_error_names_it(few_pictures):
+    few_pictures[-1].unlink()
+    with pytest.raises(FileNotFoundError, match=RESNET56):
+        image_sample("cifar10", 0)
+
+
+def test_a_result_that_rests_on_the_checkpoint_knows_it_by_its_checksum(few_pictures):
+    path = few_pictures[-1]
+    assert mi_estimators._checksums(["digits", "mnist"]) == {}
+    before = mi_estimators._checksums(["digits", "cifar10"])
+    assert before == {"cifar10": sha256(path)}
+    path.write_bytes(path.read_bytes() + b"x")
+    assert mi_estimators._checksums(["cifar10"])["cifar10"] != before["cifar10"]
 
 
 def test_an_unknown_task_is_an_error():

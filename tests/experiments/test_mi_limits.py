@@ -3,14 +3,17 @@
 import math
 import re
 from dataclasses import replace
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from small_fits import LDA
 from torch import nn
 
 from softmi import entropy, mutual_information
+from softmi.estimators import SoftmaxMutualInformation
 from softmi.evidence.ledger import load_claims
 from softmi.evidence.results import load_result, lookup, project_root
 from softmi.experiments import memorisation, mi_limits, mi_limits_figures, mi_limits_tables
@@ -18,9 +21,13 @@ from softmi.experiments import pc_softmax_defects as defects
 from softmi.experiments.memorisation import (
     SKEW,
     WATCHED_EPOCHS,
+    read_quick_start,
+    read_random_labels,
+    read_raw_and_scaled,
     reading_without_labels,
     temperature,
     train,
+    watch_training,
 )
 from softmi.experiments.mi_limits import BATCH, METHODS, SETTINGS, Settings, run
 from softmi.experiments.pc_softmax_defects import DEFECTS, FAIR, difference_of
@@ -183,6 +190,95 @@ def test_training_depends_on_its_seed_alone():
     assert not torch.equal(predict_logits(one, x), predict_logits(other, x))
 
 
+@pytest.fixture
+def quick_fits(monkeypatch):
+    """Cross-fitting by two folds of one rigid classifier, for time."""
+    fit = partial(SoftmaxMutualInformation, folds=2, classifiers=[LDA])
+    monkeypatch.setattr(memorisation, "SoftmaxMutualInformation", fit)
+
+
+@pytest.mark.usefixtures("quick_fits")
+def test_a_network_learns_by_heart_what_means_nothing_and_the_cross_fitted_estimate_does_not():
+    found = read_random_labels(3, n=100)
+    draw = torch.Generator().manual_seed(3)
+    torch.randn(100, 20, generator=draw), torch.randn(20_000, 20, generator=draw)
+    labels = torch.multinomial(torch.tensor(SKEW), 100, True, generator=draw)
+    assert found["label_entropy"] == pytest.approx(float(entropy(torch.bincount(labels) / 100)))
+    # Over 20,000 weights for 100 points: most of the cap, of which nothing is true.
+    assert 0.9 * found["label_entropy"] < found["in_sample"] <= found["label_entropy"]
+    assert found["held_out"] < 0  # sure of what is wrong
+    assert found["unasked"] > 0.5 * found["label_entropy"]  # and reports how sure it is
+    assert abs(found["cross_fitted"]) < 4 * found["standard_error"]
+
+
+@pytest.mark.usefixtures("quick_fits")
+def test_a_forest_knows_its_own_points_by_heart_and_readings_are_in_bits():
+    found = read_quick_start(1, truth_samples=20_000, n=150)
+    assert found["accuracy"] == 1  # on its own points
+    # Most of the way to the cap of log2(3) bits, of which the truth is three quarters.
+    assert found["in_sample"] > (found["truth"] + math.log2(3)) / 2
+    assert found["in_sample_unasked"] > found["truth"]
+    assert found["held_out"] < found["truth"]
+    assert max(found[k] for k in found if k != "accuracy") <= math.log2(3) + 1e-9
+    corners = [[0.0, 1.0], [-(0.75**0.5), -0.5], [0.75**0.5, -0.5]]
+    task = GaussianClasses(1.774 * torch.tensor(corners), [1 / 3] * 3)
+    assert found["truth"] == pytest.approx(task.mutual_information().value / math.log(2), abs=0.02)
+    # Pointwise information within ±1.6 bits has a deviation below 1: four standard errors.
+    assert abs(found["exact"] - found["truth"]) < 4 / 150**0.5
+    assert abs(found["cross_fitted"] - found["exact"]) < found["in_sample"] - found["exact"]
+
+
+class TooSure(nn.Module):
+    """The true posterior with all logits times a factor: nothing to learn, and too sure."""
+
+    def __init__(self, task, factor: float) -> None:
+        super().__init__()
+        self.fc1, self.task, self.factor = nn.Linear(1, 1), task, factor
+
+    def forward(self, x):
+        return self.factor * (self.task.log_likelihoods(x) + self.task.prior.log()).float()
+
+
+def test_the_temperature_gives_back_what_sureness_took_and_no_accuracy():
+    task = GaussianClasses([[-1.0], [1.0]], [0.3, 0.7])
+    draw = torch.Generator().manual_seed(0)
+    validation, fresh = (task.sample(n, draw) for n in (2_000, 20_000))
+    right, sure = (read_raw_and_scaled(TooSure(task, f), task, validation, fresh) for f in (1, 5))
+    exact = float(task.pointwise_mutual_information(fresh[0]).gather(1, fresh[1][:, None]).mean())
+    assert right["raw"] == pytest.approx(exact, abs=1e-4)  # float32
+    assert sure["raw"] < exact - 0.3
+    assert sure["temperature"] == pytest.approx(5 * right["temperature"], rel=1e-3)
+    assert sure["scaled"] == pytest.approx(right["scaled"], abs=1e-4)
+    assert sure["scaled"] == pytest.approx(exact, abs=0.01)  # the temperature is an estimate
+    assert sure["accuracy"] == right["accuracy"]
+
+
+def test_training_is_read_after_the_watched_epochs_alone(monkeypatch):
+    monkeypatch.setattr(memorisation, "WATCHED_EPOCHS", (1, 4))
+    epochs, real = [], memorisation.train
+
+    def noted(*arguments, after_epoch, **options):
+        epochs.append(options["epochs"])
+        return real(*arguments, after_epoch=after_epoch, **options)
+
+    monkeypatch.setattr(memorisation, "train", noted)
+    task = GaussianClasses.random_means(5, 20, separation=2.5)
+    found = watch_training(task, 0)
+    assert epochs == [4]
+    assert {k: len(v) for k, v in found.items() if k != "exact"} == {
+        "raw": 2, "scaled": 2, "accuracy": 2, "temperature": 2
+    }  # fmt: skip
+    assert found["raw"][0] < found["raw"][1] < found["exact"]  # four epochs: it still learns
+    assert found["accuracy"][0] < found["accuracy"][1]
+    _, _, (x, y) = (
+        task.sample(n, draw)
+        for draw in [torch.Generator().manual_seed(10_000)]
+        for n in (1_000, 1_000, 20_000)
+    )
+    exact = task.pointwise_mutual_information(x).gather(1, y[:, None]).mean()
+    assert found["exact"] == pytest.approx(float(exact), abs=1e-9)
+
+
 def test_labels_that_mean_nothing_are_drawn_with_a_skew_that_sums_to_one():
     assert sum(SKEW) == pytest.approx(1)
     assert WATCHED_EPOCHS[0] == 1
@@ -312,6 +408,22 @@ def test_a_full_run_saves_all_its_numbers_and_resumes(cheap, values):
     assert len(cheap) == 4, "a section that was done was computed again"
     run("full", seed=7, settings=replace(TINY, points=200))
     assert len(cheap) == 5
+
+
+def test_a_smoke_run_computes_every_section_each_time_and_keeps_none(
+    cheap, values, monkeypatch, tmp_path
+):
+    for name in ("cap", "variance", "certified", "constant"):
+        monkeypatch.setattr(mi_limits, name, lambda *_, name=name: values[name])
+    found = run("smoke", seed=7, settings=TINY)
+    assert found == {name: values[name] for name in found}
+    assert set(found) == set(values)
+    run("smoke", seed=7, settings=TINY)
+    assert len(cheap) == 2 * 4
+    saved = load_result(NAME, "smoke")
+    assert saved["provenance"]["seeds"] == [7]
+    assert saved["provenance"]["profile"] == "smoke"
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
 
 
 def test_every_number_of_the_ledger_is_in_the_result_of_a_run(values):

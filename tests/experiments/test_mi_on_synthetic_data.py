@@ -483,6 +483,37 @@ def test_a_full_run_has_every_key_of_the_archived_one_and_keeps_its_units(
     assert load_result(chapter.NAME)["values"] == saved["values"]
 
 
+def test_a_smoke_run_trains_every_seed_each_time_and_needs_no_files_of_the_authors(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv("SOFTMI_ROOT", str(tmp_path))
+    monkeypatch.setenv("SOFTMI_DATA", str(tmp_path / "nowhere"))
+    alone = replace(TINY, released_fresh=0)
+    monkeypatch.setattr(chapter, "SETTINGS", {"smoke": alone})
+    trained, judged = [], []
+
+    def run_seed(seed, settings, device):
+        trained.append((seed, device))
+        return {"seed": seed, "seconds": 1.5}
+
+    monkeypatch.setattr(chapter, "run_seed", run_seed)
+    monkeypatch.setattr(chapter, "check_readings", lambda units, _: judged.append(list(units)))
+    for name in ("summarise_units", "summarise_mine"):
+        monkeypatch.setattr(
+            chapter, name, lambda units, *_: {"of": [unit["seed"] for unit in units]}
+        )
+    values = chapter.run("smoke", seed=5, device="cpu")
+    assert values == {"of": [5, 6], "against_mine": {"of": [5, 6]}}
+    chapter.run("smoke", seed=5, device="cpu")
+    assert trained == 2 * [(5, "cpu"), (6, "cpu")]
+    assert [[unit["seed"] for unit in units] for units in judged] == 2 * [[5, 6]]
+    saved = load_result(chapter.NAME, "smoke")
+    assert saved["values"] == values
+    found = saved["provenance"]
+    assert (found["seeds"], found["seconds"], found["data"]) == ([5, 6], 3.0, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
 def test_the_archived_run_is_that_of_the_full_settings(archived):
     assert chapter.protocol_of(SETTINGS["full"]) == archived["protocol"]
     settings, values = SETTINGS["full"], archived["values"]

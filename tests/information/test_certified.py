@@ -131,6 +131,23 @@ def test_largest_loss_is_the_weighted_mean_with_its_slack_and_what_is_absent_los
     assert found == pytest.approx(weighted.mean() + slack + 0.1 * limit, rel=1e-12)
 
 
+def test_a_fold_of_one_sample_certifies_nothing_and_leaves_the_bound_to_the_others():
+    """It has no variance: at a third of delta, the bound is that of the better of the others."""
+    logits, targets, prior = faithful_case(25, n=301)
+    q = mutual_information(logits, targets, prior)
+    folds = (torch.arange(301) % 2).index_fill(0, torch.tensor([300]), 2)
+    pointwise = q.pointwise
+
+    def bound(which: torch.Tensor, folds: torch.Tensor, delta: float) -> float:
+        return softmi.information.certified.certified_lower_bound(
+            pointwise[which], targets[which], q.prior, folds, delta=delta
+        )
+
+    everything = bound(folds >= 0, folds, 0.06)
+    alone = [bound(folds == f, folds[folds == f], 0.02) for f in (0, 1)]
+    assert everything == pytest.approx(max(alone), rel=1e-12)
+
+
 def test_largest_loss_caps_the_weight_of_a_label_that_is_rarer_than_it_should_be():
     # Weight 20 would multiply the range by 20: better to give up the rest of that label.
     targets = torch.tensor([0] * 399 + [1])

@@ -563,6 +563,10 @@ def test_bad_metrics_and_updates_are_refused_with_what_came_in():
         LocalizationAccuracy(0)
     with pytest.raises(ValueError, match="top_k=1, iou_threshold=50"):
         LocalizationAccuracy(1, iou_threshold=50)
+    cubes = torch.zeros(2, 1, 1, dtype=torch.long)
+    for bad in ((BOXES, cubes, torch.tensor([0, 1])), (BOXES, torch.tensor([0, 1]), cubes)):
+        with pytest.raises(ValueError, match=r"need predicted of shape .*shape \(2, 1, 1\), tor"):
+            LocalizationAccuracy().update(*bad, BOXES)
     with pytest.raises(ValueError, match="agree in length, got 2, 1, 2 and 2"):
         LocalizationAccuracy().update(BOXES, torch.tensor([0]), torch.tensor([0, 1]), BOXES)
     with pytest.raises(ValueError, match=r"top_k=5 needs as many ranked classes, got shape \(2,"):

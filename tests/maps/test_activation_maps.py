@@ -761,6 +761,40 @@ def test_a_later_batch_that_is_pooled_otherwise_is_refused():
             look(torch.rand(1, 1, 6, 6))
 
 
+def test_a_later_batch_whose_maps_have_other_channels_than_the_head_is_refused():
+    class Widening(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            maps = super().forward(x)
+            return maps if x.shape[-1] == 4 else torch.cat([maps, maps], 1)
+
+    class Cut(OneLayer):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.conv(x)[:, :2].mean((2, 3)))
+
+    model = Cut()
+    model.conv = Widening(1, 2, 1)
+    with ActivationMaps(model.eval()) as look:
+        look(torch.rand(1, 1, 4, 4))
+        with pytest.raises(ValueError, match=r"'conv', shape \(1, 4, 6, 6\).* do not account"):
+            look(torch.rand(1, 1, 6, 6))
+
+
+def test_a_later_batch_that_goes_another_way_is_refused():
+    class Fork(OneLayer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.other = nn.Conv2d(1, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            way = self.conv if x.shape[-1] == 4 else self.other
+            return self.head(way(x).mean((2, 3)))
+
+    with ActivationMaps(Fork().eval()) as look:
+        look(torch.rand(1, 1, 4, 4))
+        with pytest.raises(ValueError, match="module 'conv' put out no feature maps for this"):
+            look(torch.rand(1, 1, 6, 6))
+
+
 @pytest.mark.parametrize("part", [slice(None), slice(6, 7)], ids=["model", "dropout"])
 def test_training_mode_is_refused_and_kept(part):
     model = network()

@@ -344,8 +344,7 @@ for head in (full[d][b]["heads"]["softmax"] for d, b in places):
 # * **A rate at the edge.** With SqueezeNet on Tiny-ImageNet the lowest rate of SGD that was tried is the best; a lower one may be better still.
 # * **Adam without weight decay.** With decay the mean weight would shrink; how fast depends on its strength.
 # * **Steps of 0.05.** A finer threshold would raise all numbers a little. Chapter 07 has steps of 0.01.
-# * **Seeds.** Only the main head without a window has three of them; intervals come from resampling images, which vary more, with the thresholds that were chosen as given.
-# * **Many intervals.** They are not corrected for their number: among so many one in twenty misses zero by chance.
+# * **Seeds and intervals.** Only the main head without a window has three of them; intervals come from resampling images, which vary more, with the thresholds that were chosen as given; they are not corrected for their number, and among so many one in twenty misses zero by chance.
 
 # %% tags=["remove-input", "nbval-check-output"]
 display(Markdown(provenance_table(*(audit.FILES[data] for data in full))))

@@ -276,6 +276,10 @@ display(Markdown(show.paper_size_table(full)))
 display(Markdown(show.against_mine_table(full)))
 
 # %% [markdown]
+# So MINE is as near to the truth as the classifier, once it has the classifier's network and as many points: what parts them is far below what either misses.
+# A critic of another make, or fewer points, may fall behind; chapter 03 asks that.
+
+# %% [markdown]
 # ### The released networks, measured again
 #
 # One million fresh points a task; in brackets is the difference from the truth.

@@ -37,7 +37,9 @@ def test_the_table_of_accuracies_has_every_method_and_a_baseline(full):
 def test_differences_come_with_their_intervals(full):
     found = rows(show.difference_table(full, "official"))
     assert [row[0] for row in found[2:]] == list(show.CONTRAST_NAMES.values())
-    assert found[2][2] == "+0.97 [+0.64, +1.31] up"
+    gain = full["official"]["differences"]["pc_minus_softmax"]["class_mean"]
+    mean, low, high = (100 * gain[key] for key in ("mean", "low", "high"))
+    assert found[2][2] == f"{mean:+.2f} [{low:+.2f}, {high:+.2f}] up"
 
 
 @pytest.mark.parametrize("table", ["parts", "gain", "information", "certainty", "weights"])

@@ -76,7 +76,7 @@ def test_the_page_leads_from_the_paper_to_function_chapter_and_test():
     assert "`tests/losses/test_prior_corrected.py`" in row
 
 
-@pytest.mark.slow
+@pytest.mark.minutes  # starts a second pytest, for the sake of a list
 def test_pytest_lists_tests_by_paper_and_runs_none(pytestconfig):
     command = [sys.executable, "-m", "pytest", "--papers", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(

@@ -108,9 +108,8 @@ def kept_logits(loss: str, seed: int) -> tuple[dict[str, Tensor], Tensor]:
     return {rule: ways[rule] for rule in ("as_trained", "equal", "training")}, labels
 
 
-def judge_unit(loss: str, seed: int) -> dict[str, dict[str, float]]:
-    """Accuracies of a kept network by three rules: as trained, equal classes, training prior."""
-    ways, labels = kept_logits(loss, seed)
+def judge_unit(ways: Mapping[str, Tensor], labels: Tensor) -> dict[str, dict[str, float]]:
+    """Accuracies of a kept network by each rule, from what `kept_logits` gives."""
     counts = torch.tensor(long_tailed_counts())
     return {rule: accuracies(g, labels, counts) for rule, g in ways.items()}
 
@@ -127,7 +126,7 @@ def judge_units(units: Iterable[tuple[str, int]]) -> dict[str, Any]:
     counts, labels = torch.tensor(long_tailed_counts()), torch.empty(0, dtype=torch.long)
     for loss, seed in units:
         ways, labels = kept_logits(loss, seed)
-        judged.setdefault(loss, {})[seed] = judge_unit(loss, seed)
+        judged.setdefault(loss, {})[seed] = judge_unit(ways, labels)
         right = {rule: hits_of([g], labels)[0] for rule, g in ways.items()}
         hits.setdefault(loss, {})[seed] = right
 

@@ -47,11 +47,11 @@ def by_class():
 
 
 @pytest.fixture
-def digests(tmp_path, monkeypatch):
-    """Digests of the functions of MAIN, with either text changed."""
+def load(tmp_path, monkeypatch):
+    """A function that imports a text as the module of that name; its helpers are the package."""
     monkeypatch.setattr(units, "PACKAGE", "softmi_helpers")
 
-    def load(name: str, text: str) -> types.ModuleType:
+    def loaded(name: str, text: str) -> types.ModuleType:
         path = tmp_path / f"{name}_{len(list(tmp_path.iterdir()))}.py"
         path.write_text(text)
         spec = importlib.util.spec_from_file_location(name, path)
@@ -59,6 +59,13 @@ def digests(tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, name, module)
         spec.loader.exec_module(module)
         return module
+
+    return loaded
+
+
+@pytest.fixture
+def digests(load):
+    """Digests of the functions of MAIN, with either text changed."""
 
     def found(change: tuple[str, str] = ("", "")) -> dict[str, str]:
         load("softmi_helpers", HELPERS.replace(*change))
@@ -92,24 +99,12 @@ def test_a_change_elsewhere_leaves_the_digest(digests, change):
     assert digests() == digests(change)
 
 
-def test_the_digest_of_a_module_covers_all_that_stands_in_it_and_what_it_names(
-    tmp_path, monkeypatch
-):
+def test_the_digest_of_a_module_covers_all_that_stands_in_it_and_what_it_names(load):
     """Of a module there is no function to begin with: another one in the file counts, too."""
-    monkeypatch.setattr(units, "PACKAGE", "softmi_helpers")
 
     def digest(helpers: tuple[str, str] = ("", ""), main: tuple[str, str] = ("", "")) -> str:
-        texts = {
-            "softmi_helpers": HELPERS.replace(*helpers), "main_of_a_unit": MAIN.replace(*main)
-        }  # fmt: skip
-        for name, text in texts.items():
-            path = tmp_path / f"{name}_{len(list(tmp_path.iterdir()))}.py"
-            path.write_text(text)
-            spec = importlib.util.spec_from_file_location(name, path)
-            module = importlib.util.module_from_spec(spec)
-            monkeypatch.setitem(sys.modules, name, module)
-            spec.loader.exec_module(module)
-        return code_digest(module)
+        load("softmi_helpers", HELPERS.replace(*helpers))
+        return code_digest(load("main_of_a_unit", MAIN.replace(*main)))
 
     before = digest()
     assert digest() == before

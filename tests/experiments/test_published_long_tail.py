@@ -86,7 +86,7 @@ def test_a_network_is_judged_by_the_rules_of_the_chapter():
     keep("softmax", 0)
     logits, labels = answers(1000 * len("softmax"), COUNTS, samples=200)
     logits = logits.half().float()
-    found = published.judge_unit("softmax", 0)
+    found = published.judge_unit(*published.kept_logits("softmax", 0))
     log_prior = (COUNTS / COUNTS.sum()).log()
     assert found["as_trained"] == accuracies(logits, labels, COUNTS)
     assert found["equal"] == accuracies(logits - log_prior, labels, COUNTS)

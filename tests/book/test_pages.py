@@ -204,11 +204,6 @@ class Reader:
         self.page.set_viewport_size({"width": width, "height": 900})
         self.page.emulate_media(color_scheme=scheme)
         self.page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
-        # A colour that is still on its way from one theme to the other is no colour of the page.
-        self.page.wait_for_function(
-            "document.getAnimations().every(a => a.playState !== 'running' ||"
-            " a.effect.getTiming().iterations === Infinity)"
-        )
 
     def open(self, address: str) -> None:
         """Open a page, with nothing remembered of the one before."""
@@ -218,10 +213,18 @@ class Reader:
         self.page.goto(address)
 
 
+# A colour on its way from one theme to the other is no colour of the page, nor is one fading in.
+AT_ONCE = """document.addEventListener("DOMContentLoaded", () => document.head.insertAdjacentHTML(
+  "beforeend",
+  "<style>*, *::before, *::after { animation: none !important; transition: none !important }</style>"
+))"""
+
+
 @pytest.fixture(scope="module")
 def reader(browser: Any, site: str) -> Iterator[Reader]:
     """One tab for all pages."""
     context = browser.new_context(reduced_motion="reduce")
+    context.add_init_script(AT_ONCE)
     reader = Reader(context.new_page())
     page, errors = reader.page, reader.errors
     page.set_default_timeout(120_000)  # on a machine that is busy with other tests
@@ -301,6 +304,10 @@ TARGETS = """() => {
 }"""
 LEFT = "targets.filter(e => !reached.has(e))"
 DESCRIBE = "e => `${e.outerHTML.slice(0, 160)}: ${e.textContent.trim().slice(0, 40)}`"
+
+# The theme lets the keyboard into what scrolls, a while after the window has changed.
+SCROLLABLE = """() => [...document.querySelectorAll("pre, .cell_output > .output")].every(e =>
+  e.tabIndex >= 0 || e.scrollWidth <= e.clientWidth && e.scrollHeight <= e.clientHeight)"""
 
 # Leave axe-core a third of the elements: MathJax hides its drawings from screen readers, and of
 # the words of code one of each colour is enough.
@@ -393,7 +400,7 @@ def visit(request: pytest.FixtureRequest, reader: Reader, site: str) -> Visit:
     for width, scheme in [(1280, "dark"), (375, "light")]:
         reader.look(width, scheme)
         if width == 375:
-            page.wait_for_timeout(500)  # the theme looks for what scrolls 0.3 s after a resize
+            page.wait_for_function(SCROLLABLE)
         found = page.evaluate(AXE, [reader.samples.get(scheme, []), width == 1280])
         reader.samples[scheme] = found["samples"]
         violations[width, scheme] = found["violations"]

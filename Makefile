@@ -26,6 +26,11 @@ CHECK_PYTHON = @$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exi
 	Python 3.11 or newer, and $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12" \
 	% sys.version_info[:2])'
 
+# On all cores, which pip does not use. Without this, every start of Python reads the sources anew
+# where PYTHONDONTWRITEBYTECODE is set, as in many containers. Some files of torch are for other
+# versions of Python.
+COMPILE = $(ENV)/bin/python -m compileall -qq -j 0 $(ENV)/lib || true
+
 # An attempt that was cut short leaves .unfinished behind, and the next one starts from nothing.
 $(ENV)/.softmi-ready: requirements.lock pyproject.toml
 	$(CHECK_PYTHON)
@@ -34,6 +39,7 @@ $(ENV)/.softmi-ready: requirements.lock pyproject.toml
 	@mkdir -p $(ENV) && touch $(ENV)/.unfinished
 	$(PYTHON) -m venv $(ENV)
 	$(ENV)/bin/python -m pip install --no-compile --requirement requirements.lock
+	@$(COMPILE)
 	$(ENV)/bin/python -m pip install --no-deps --no-build-isolation --editable .
 	@rm $(ENV)/.unfinished && touch $@
 

@@ -8,15 +8,15 @@ result holds the file's checksum.
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 from jaxtyping import Bool, Float16, Int, UInt8
 
-from softmi.evidence.paths import Profile, outcomes_path
+from softmi.evidence.paths import Profile, outcomes_path, written_whole
 from softmi.evidence.results import command_of, load_result
 
 
@@ -70,14 +70,8 @@ def save_outcomes(name: str, outcomes: Outcomes, profile: Profile) -> str:
                 packed = np.packbits(found, axis=1) if kind == "hits" else found
                 arrays[f"{test}/{kind}/{method}"] = packed
     path = outcomes_path(name, profile)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.stem}.{uuid4().hex}.partial")
-    try:
-        with partial.open("wb") as file:  # zip entries get a fixed date from NumPy
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # with a fixed date
     return _sha256(path)
 
 
@@ -102,9 +96,10 @@ def load_outcomes(name: str, profile: Profile = "full") -> Outcomes:
             f"{stated['sha256']}: the two are not of one run"
         )
     try:
-        with np.load(path) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (ValueError, zipfile.BadZipFile) as error:
+        with path.open("rb") as file:  # np.load leaves a damaged file open
+            packed = np.load(file)
+            arrays = {key: packed[key] for key in packed.files}
+    except (ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     labels = {k.removesuffix("/labels"): v for k, v in arrays.items() if k.endswith("/labels")}
     found_by: dict[str, dict[str, dict[str, np.ndarray]]] = {

@@ -1,8 +1,11 @@
 """Where the book's files are."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
+from uuid import uuid4
 
 Profile = Literal["smoke", "full"]
 
@@ -24,6 +27,22 @@ def project_root() -> Path:
     raise FileNotFoundError(
         f"no claims/ and notebooks/ in {here} or above: run inside the project's folder"
     )
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to, which takes its place when all is written.
+
+    If the body fails, `path` is as it was. The name is new each time: two processes may write at
+    the same time, and the last one stays. Its folder is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.stem}.{uuid4().hex}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def result_path(name: str, profile: Profile) -> Path:

@@ -71,8 +71,12 @@ def as_registered(entry: Mapping[str, Any], *, renumber: bool = False) -> dict[s
 
 def digest(row: Mapping[str, Any]) -> str:
     """Fingerprint of a row without its kind: rows of before the rule were sorted once for all."""
-    text = json.dumps({k: v for k, v in row.items() if k != "kind"}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return fingerprint({k: v for k, v in row.items() if k != "kind"})
+
+
+def fingerprint(content: Any) -> str:
+    """Digest of what JSON holds, however it is laid out."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def rows_of_result(name: str, entries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -11,12 +11,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
 
-from softmi.evidence.paths import Profile, project_root, result_path
+from softmi.evidence.paths import Profile, project_root, result_path, written_whole
 from softmi.evidence.registry import registered_now
 
 
@@ -95,19 +94,12 @@ def save_result(
             profile=profile, seeds=seeds, device=device, seconds=seconds, data=data
         ),
     } | ({"outcomes": {"sha256": outcomes}} if outcomes else {})
-    path = result_path(name, profile)
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         text = json.dumps(_plain(record), indent=1, allow_nan=False)
     except ValueError as error:
         raise ValueError(f"result {name!r} holds NaN or infinity: {record['values']}") from error
-    # A name of its own: two processes may save at the same time, and the last one stays.
-    partial = path.with_name(f"{path.stem}.{uuid4().hex}.partial")
-    try:
+    with written_whole(path := result_path(name, profile)) as partial:
         partial.write_text(text + "\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -8,7 +8,6 @@ refused, and a row only changes with a reason in its field `amended`. To take a 
 its line: the review of the change sees it.
 """
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from softmi.evidence.paths import project_root
-from softmi.evidence.registry import REGISTERED, as_registered, entries_of
+from softmi.evidence.registry import REGISTERED, as_registered, entries_of, fingerprint
 from softmi.evidence.results import lookup
 
 SEALED = "sealed.json"
@@ -25,11 +24,6 @@ SEALED = "sealed.json"
 FREE = ("headline", "source", "unit")
 AGAIN = "restore it from git"
 CLAIMS = "`make claims`"
-
-
-def digest(content: Any) -> str:
-    """Fingerprint of what JSON holds, however it is laid out."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def run_of(record: Mapping[str, Any]) -> str:
@@ -46,7 +40,7 @@ def seal_of_result(record: Mapping[str, Any], registered: Any) -> dict[str, str]
 
     """
     parts = {"registered": registered} | dict(record)
-    return {"run": run_of(record)} | {part: digest(parts[part]) for part in sorted(parts)}
+    return {"run": run_of(record)} | {part: fingerprint(parts[part]) for part in sorted(parts)}
 
 
 def seal_of_row(entry: Mapping[str, Any], run: str) -> dict[str, Any]:
@@ -65,7 +59,7 @@ def seal_of_row(entry: Mapping[str, Any], run: str) -> dict[str, Any]:
         "headline": entry.get("headline", False),
         "unit": entry.get("unit"),
     }
-    texts = {f: digest(entry[f]) for f in ("statement", "source", "amended") if entry.get(f)}
+    texts = {f: fingerprint(entry[f]) for f in ("statement", "source", "amended") if entry.get(f)}
     return {field: said for field, said in (shown | texts).items() if said}
 
 

@@ -4,7 +4,6 @@ import ast
 import hashlib
 import inspect
 import json
-import os
 import textwrap
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +12,8 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
+
+from softmi.evidence.paths import written_whole
 
 PACKAGE = __name__.partition(".")[0]
 
@@ -107,7 +108,7 @@ def kept_unit(
     text = json.dumps(made_by, sort_keys=True)
     path = Path(folder) / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.pt"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)  # for the checkpoint
         checkpoint = path.with_suffix(".ckpt")
         result = compute(checkpoint)
         if foreign := sorted(_not_plain(result)):
@@ -116,12 +117,8 @@ def kept_unit(
                 f"{', '.join(foreign)}; convert them, by `float(x)` say, in what computes it. "
                 f"Its checkpoint, if there is one, is kept: {checkpoint}"
             )
-        partial = path.with_suffix(f".{os.getpid()}")
-        try:
+        with written_whole(path) as partial:
             torch.save(result, partial)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
         checkpoint.unlink(missing_ok=True)
     return torch.load(path, weights_only=True)
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from softmi.datasets import cifar10, cifar10_long_tailed, content_sha256, long_tailed_counts
+from softmi.evidence.paths import written_whole
 from softmi.evidence.registry import registered_before
 from softmi.evidence.results import project_root, provenance, save_result
 from softmi.evidence.statistics import gather
@@ -75,10 +76,7 @@ def run_unit(
     run = train_network(recipe, loss, seed, (images, labels), {"official": tests}, device=device,
                         checkpoint=checkpoint)  # fmt: skip
     path = unit_path(loss, seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
     logits = run["logits"]["official"].numpy().astype(np.float16)
-    partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(partial, logits=logits, labels=answers.numpy().astype(np.uint8))
     record = {
         "protocol": {**asdict(recipe), "drops": list(recipe.drops), "imbalance": 100,
                      "selection": "none: the last epoch", "loss": loss},
@@ -90,8 +88,9 @@ def run_unit(
                   "test": content_sha256(tests, answers)},
         ),
     }  # fmt: skip
-    path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    partial.replace(path)
+    with written_whole(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, logits=logits, labels=answers.numpy().astype(np.uint8))
+        path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     checkpoint.unlink()
     return record
 

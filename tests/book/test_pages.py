@@ -216,7 +216,7 @@ class Reader:
 # A colour on its way from one theme to the other is no colour of the page, nor is one fading in.
 AT_ONCE = """document.addEventListener("DOMContentLoaded", () => document.head.insertAdjacentHTML(
   "beforeend",
-  "<style>*, *::before, *::after { animation: none !important; transition: none !important }</style>"
+  "<style>*, ::before, ::after { animation: none !important; transition: none !important }</style>"
 ))"""
 
 
@@ -305,9 +305,9 @@ TARGETS = """() => {
 LEFT = "targets.filter(e => !reached.has(e))"
 DESCRIBE = "e => `${e.outerHTML.slice(0, 160)}: ${e.textContent.trim().slice(0, 40)}`"
 
-# The theme lets the keyboard into what scrolls, a while after the window has changed.
-SCROLLABLE = """() => [...document.querySelectorAll("pre, .cell_output > .output")].every(e =>
-  e.tabIndex >= 0 || e.scrollWidth <= e.clientWidth && e.scrollHeight <= e.clientHeight)"""
+# A while after the window has changed, the theme lets the keyboard into what scrolls, and no more.
+SETTLED = """() => [...document.querySelectorAll("pre, .cell_output > .output")].every(e =>
+  (e.tabIndex >= 0) === (e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight))"""
 
 # Leave axe-core a third of the elements: MathJax hides its drawings from screen readers, and of
 # the words of code one of each colour is enough.
@@ -388,6 +388,7 @@ def visit(request: pytest.FixtureRequest, reader: Reader, site: str) -> Visit:
         uncaptioned[width, scheme] = page.evaluate(CAPTIONS)
         squeezed[width, scheme] = page.evaluate(CLAIMS)
 
+    page.wait_for_function(SETTLED)
     page.keyboard.press("Tab")  # the focus is shown to those who use the keyboard
     page.evaluate(TARGETS)
     page.evaluate("targets.forEach(e => e.tabIndex < 0 || e.focus({preventScroll: true}))")
@@ -400,7 +401,7 @@ def visit(request: pytest.FixtureRequest, reader: Reader, site: str) -> Visit:
     for width, scheme in [(1280, "dark"), (375, "light")]:
         reader.look(width, scheme)
         if width == 375:
-            page.wait_for_function(SCROLLABLE)
+            page.wait_for_function(SETTLED)
         found = page.evaluate(AXE, [reader.samples.get(scheme, []), width == 1280])
         reader.samples[scheme] = found["samples"]
         violations[width, scheme] = found["violations"]

@@ -1,7 +1,6 @@
 """The cross-fitted estimator: scikit-learn's contract, no leaks, hostile input, known truths."""
 
 import math
-import os
 import pickle
 import subprocess
 import sys
@@ -59,14 +58,8 @@ def spied():
 @pytest.mark.parametrize(
     "options",
     [
-        {"folds": 2, "extrapolate": False},
-        pytest.param(
-            {},
-            marks=[
-                pytest.mark.slow,
-                pytest.mark.skipif("SOFTMI_SLOW" not in os.environ, reason="set SOFTMI_SLOW"),
-            ],
-        ),
+        {"folds": 2, "extrapolate": False, "classifiers": [LDA]},
+        pytest.param({}, marks=pytest.mark.minutes),
     ],
     ids=["light", "default"],
 )

@@ -201,7 +201,7 @@ print(f"loss {loss:.4f}; mean pointwise mutual information {mean:.4f} nats")
 # ## Step 4: the constant is H(Y), not log M
 #
 # For balanced classes $H(Y) = \log M$, and the paper's formula $\log M - \mathrm{CE}$ is right.
-# The authors' code adds $\log M$ to the plain softmax on skewed data as well.
+# The authors' code adds $\log M$ to the plain softmax on skewed data as well; PC-softmax has the prior inside, and neither the paper nor the code adds a constant to it.
 # That over-counts by
 #
 # $$

@@ -151,13 +151,20 @@ def errors_of_steps(
 
 
 def worst_errors(settings: Settings, generator: torch.Generator) -> tuple[dict[str, float], float]:
-    """Return the worst error of each step over random tables, and the smallest excess of log M."""
+    """Return the worst error of each step over random tables, and the smallest excess of log M.
+
+    Each table is read by three classifiers: one that knows nothing of it, and two close to where
+    the plain and the corrected bound are reached and would be exceeded first.
+    """
     found = []
     for _ in range(settings.tables):
         classes = int(torch.randint(2, 1 + settings.classes, (), generator=generator))
         joint = random_joint(settings.inputs, classes, generator)
-        logits = 3 * torch.randn(joint.table.shape, generator=generator, dtype=torch.float64)
-        found.append(errors_of_steps(joint, logits))
+        near = 10 ** (-8 * float(torch.rand((), generator=generator)))
+        likelihood = (joint.table / joint.prior).log()
+        for middle, spread in ((0, 3), (joint.posterior().log(), near), (likelihood, near)):
+            noise = torch.randn(joint.table.shape, generator=generator, dtype=torch.float64)
+            found.append(errors_of_steps(joint, middle + spread * noise))
     excess = min(errors.pop("log_m_excess") for errors in found)
     return {step: max(errors[step] for errors in found) for step in found[0]}, excess
 

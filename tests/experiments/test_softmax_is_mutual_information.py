@@ -73,6 +73,14 @@ def test_each_equation_holds_to_rounding_on_tables_with_any_number_of_classes():
     assert excess > 0
 
 
+def test_a_reading_that_is_a_millionth_of_a_nat_too_high_is_noticed(monkeypatch):
+    """By classifiers close to the best; one that knows nothing reads far below the truth."""
+    lifted = lambda *args, **options: 1e-6 + pmi(*args, **options)  # noqa: E731
+    monkeypatch.setattr(chapter, pmi.__name__, lifted)
+    worst, _ = worst_errors(Settings(10, 12, 6, 1), generator(3))
+    assert worst["bound_violation"] == pytest.approx(1e-6, rel=0.1)
+
+
 @pytest.mark.parametrize("step", list(EQUATIONS))
 def test_an_error_is_noticed(step, monkeypatch):
     """Each error is far from zero where the part that it tests is wrong."""

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 from torchmetrics import Metric
 
+from softmi._checks import describe
 from softmi.maps._sweep import ious_over_thresholds, score_thresholds
 
 
@@ -83,27 +84,44 @@ class BoxCounts(Counts):
 
     def update(
         self,
-        score_maps: Num[Tensor, "images height width"],
-        boxes: Num[Tensor, "images 4"] | Sequence[Num[Tensor, "_ 4"]],
+        score_maps: Num[Tensor, "images height width"] | None = None,
+        boxes: Num[Tensor, "images 4"] | Sequence[Num[Tensor, "_ 4"]] | None = None,
+        *,
+        ious: Float[Tensor, "images thresholds"] | None = None,
     ) -> None:
-        """Count a batch: maps at image resolution, and the true boxes.
+        """Count a batch: maps at image resolution and the true boxes, or what they amount to.
 
         Args:
             score_maps: uint8 or floating, shape (images, height, width); other batches may have
                 another height and width.
             boxes: One box an image, shape (images, 4), or a list with the boxes of each image,
                 shapes (boxes, 4): an image counts if any of them is met.
+            ious: In place of both, for several metrics of the same maps: the IoUs that
+                :func:`softmi.maps.ious_over_thresholds` gives with the `thresholds`, `multi` and
+                `inclusive` of this metric.
 
         Raises:
             TypeError: Maps neither uint8 nor floating.
             ValueError: Another rank, no images, NaN or infinite values, an image without boxes
-                or impossible boxes. Nothing of the batch is counted.
+                or impossible boxes, IoUs of another number of thresholds or outside [0, 1], or
+                neither maps with boxes nor IoUs. Nothing of the batch is counted.
 
         """
-        best = ious_over_thresholds(
-            score_maps, boxes, self.thresholds,
-            multi=self.multi, inclusive=self.inclusive, at_least=min(self.iou_thresholds),
-        )  # fmt: skip
+        if ious is None and score_maps is not None and boxes is not None:
+            best = ious_over_thresholds(
+                score_maps, boxes, self.thresholds,
+                multi=self.multi, inclusive=self.inclusive, at_least=min(self.iou_thresholds),
+            )  # fmt: skip
+        elif ious is not None and score_maps is None and boxes is None:
+            best = ious.double()
+            if best.ndim != 2 or best.shape[1] != self.thresholds or not len(best):
+                raise ValueError(
+                    f"need IoUs of shape (images, {self.thresholds}), got {describe(ious)}"
+                )
+            if not ((best >= 0) & (best <= 1)).all():
+                raise ValueError(f"IoUs lie in [0, 1], got {best.min():g} to {best.max():g}")
+        else:
+            raise ValueError("need score maps with boxes, or IoUs alone")
         deltas = torch.tensor(self.iou_thresholds, dtype=torch.float64)[:, None, None]
         right = best >= deltas
         self.correct = self.correct + right.sum(1).to(self.correct)

@@ -16,7 +16,12 @@ from slow_reference import all_boxes, largest_boxes, pixel_iou
 from torchmetrics import MetricCollection
 
 from softmi import LocalizationAccuracy, MaxBoxAccuracy, boxes_from_score_maps
-from softmi.maps import BoxAccuracy, MaxBoxAccuracyV2, PixelAveragePrecision
+from softmi.maps import (
+    BoxAccuracy,
+    MaxBoxAccuracyV2,
+    PixelAveragePrecision,
+    ious_over_thresholds,
+)
 
 REFERENCE = Path(os.environ.get("SOFTMI_DATA", "/nowhere")) / "reference" / "wsol_dev.npz"
 COUNTS = Path(__file__).parent.parent / "data" / "wsol_dev_counts.json"
@@ -289,6 +294,41 @@ def test_hits_are_the_accuracy_image_by_image(held_out):
         alone.update(maps[i : i + 1], [boxes[i : i + 1]])
         assert torch.equal(alone.accuracy_at(alone.chosen), row.double())
     assert all(torch.equal(v, before[k]) for k, v in honest.metric_state.items())
+
+
+@pytest.mark.parametrize("held_out", [MaxBoxAccuracy(IOUS, 20), MaxBoxAccuracyV2(20, True)])
+def test_known_ious_are_counted_as_their_maps_are(held_out):
+    """Once for all metrics that share them; also those of a larger least IoU than needed."""
+    known = ious_over_thresholds(
+        stacked(), true_boxes(), 20, multi=held_out.multi, inclusive=held_out.inclusive,
+        at_least=min(held_out.iou_thresholds),
+    )  # fmt: skip
+    by_maps, by_ious = held_out.clone(), held_out.clone()
+    by_maps.update(stacked()[::2], true_boxes()[::2])
+    by_ious.update(ious=known[::2])
+    assert torch.equal(by_ious.correct_counts, by_maps.correct_counts)
+    maps_judged, ious_judged = BoxAccuracy(by_maps), BoxAccuracy(by_ious)
+    maps_judged.update(stacked()[1::2], true_boxes()[1::2])
+    ious_judged.update(ious=known[1::2])
+    assert torch.equal(ious_judged.compute(), maps_judged.compute())
+    own = [m.accuracy_at_own_thresholds() for m in (ious_judged, maps_judged)]
+    assert torch.equal(*own)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+def test_maps_and_ious_are_not_mixed_and_impossible_ious_are_refused():
+    metric = MaxBoxAccuracy(thresholds=4)
+    all_three = {"score_maps": MAPS, "boxes": BOXES, "ious": torch.zeros(2, 4)}
+    for arguments in ({}, {"score_maps": MAPS}, {"boxes": BOXES}, all_three):
+        with pytest.raises(ValueError, match="maps with boxes, or IoUs alone"):
+            metric.update(**arguments)
+    for shape in ((2, 5), (4,), (0, 4)):
+        with pytest.raises(ValueError, match=r"need IoUs of shape \(images, 4\), got shape"):
+            metric.update(ious=torch.zeros(shape))
+    for bad in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match=r"IoUs lie in \[0, 1\]"):
+            metric.update(ious=torch.full((2, 4), bad))
+    assert metric.total == 0
 
 
 def test_own_thresholds_flatter_image_by_image():

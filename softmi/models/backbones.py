@@ -49,7 +49,9 @@ def mobilenet_v2_features(data: Path | None = None, *, output_stride: int = 32) 
 
     .. math:: A^{(32)}_c(i, j) = A^{(16)}_c(2 i + o, 2 j + o)
 
-    with :math:`o = 1` for TensorFlow's padding and :math:`o = 0` for torchvision's.
+    with :math:`o = 1` for TensorFlow's padding and :math:`o = 0` for torchvision's. Laid over the
+    same picture, they therefore lie 8 pixels, half a fine cell, from where the coarser ones are:
+    to the lower right for :math:`o = 1`, to the upper left for :math:`o = 0`.
 
     Args:
         data: Folder that may hold the checkpoint; None for :func:`softmi.datasets.data_root`.

@@ -61,6 +61,9 @@ def efficientnet_lite0_features(*, output_stride: int = 32) -> Backbone:
 
     .. math:: A^{(32)}_c(i, j) = A^{(16)}_c(2 i + 1, 2 j + 1)
 
+    Laid over the same picture, they therefore lie 8 pixels, half a fine cell, to the lower right
+    of where the coarser ones are.
+
     Args:
         output_stride: Side of a cell in pixels, 32 as published or 16.
 

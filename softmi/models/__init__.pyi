@@ -10,6 +10,18 @@ from .backbones import (
 from .backbones import (
     squeezenet1_1_features as squeezenet1_1_features,
 )
+from .efficientnet_lite import (
+    efficientnet_lite0 as efficientnet_lite0,
+)
+from .efficientnet_lite import (
+    efficientnet_lite0_features as efficientnet_lite0_features,
+)
+from .efficientnet_lite import (
+    efficientnet_lite2 as efficientnet_lite2,
+)
+from .efficientnet_lite import (
+    efficientnet_lite2_features as efficientnet_lite2_features,
+)
 from .features import (
     average_pool as average_pool,
 )

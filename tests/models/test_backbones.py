@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from drawn_weights import draw_batch_norms
 from torch import nn
 
 from softmi.datasets import sha256
@@ -31,7 +32,7 @@ def data_with_checkpoint(tmp_path_factory) -> Path:
     (folder / "checkpoints").mkdir()
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        network = torchvision.models.mobilenet_v2()
+        network = draw_batch_norms(torchvision.models.mobilenet_v2())
     torch.save(network.state_dict(), folder / "checkpoints" / "mobilenet_v2-coral_qat_dequant.pth")
     return folder
 
@@ -76,6 +77,48 @@ def test_strided_convolutions_are_padded_as_tensorflow_does(local):
             F.pad(x, (0, 1, 0, 1)), layer.weight, None, stride=2, groups=layer.groups
         )
         torch.testing.assert_close(layer(x), expected)
+
+
+@pytest.mark.paper("chen2018", "atrous convolution")
+@pytest.mark.parametrize("padding", ["TensorFlow's", "PyTorch's"])
+def test_every_second_finer_cell_is_a_cell_of_the_trained_stride(
+    padding, data_with_checkpoint, tmp_path, monkeypatch
+):
+    """Up to the border: with a zero at the end the odd cells, with one on each side the even."""
+    data, first = data_with_checkpoint, 1
+    if padding == "PyTorch's":
+        path = data / "checkpoints" / "mobilenet_v2-coral_qat_dequant.pth"
+        build = torchvision.models.mobilenet_v2
+
+        def published(weights):
+            network = build()
+            network.load_state_dict(torch.load(path, weights_only=True))
+            return network
+
+        monkeypatch.setattr(torchvision.models, "mobilenet_v2", published)
+        data, first = tmp_path, 0
+    coarse, fine = (mobilenet_v2_features(data, output_stride=s) for s in (32, 16))
+    images = torch.rand(2, 3, 96, 64)
+    with torch.no_grad():
+        finer, maps = fine.module(images), coarse.module(images)
+    assert finer.shape == (2, 1280, 6, 4)
+    # The same sums in another order; maps of up to about one.
+    torch.testing.assert_close(finer[:, :, first::2, first::2], maps, rtol=1e-4, atol=1e-5)
+    assert fine.checksum == f"{coarse.checksum}-os16"
+    assert fine.weights == coarse.weights
+
+
+def test_there_are_two_ways_to_fourteen_cells(data_with_checkpoint):
+    for side, output_stride, cells in ((224, 32, 7), (224, 16, 14), (448, 32, 14)):
+        module = mobilenet_v2_features(data_with_checkpoint, output_stride=output_stride).module
+        with torch.no_grad():
+            assert module(torch.rand(1, 3, side, side)).shape == (1, 1280, cells, cells)
+
+
+@pytest.mark.parametrize("output_stride", [8, 64, 0])
+def test_other_strides_are_refused_before_weights_are_read(output_stride, tmp_path):
+    with pytest.raises(ValueError, match="output_stride must be 32 or 16, got"):
+        mobilenet_v2_features(tmp_path, output_stride=output_stride)
 
 
 def test_without_the_checkpoint_the_published_weights_are_asked_for(tmp_path, monkeypatch):

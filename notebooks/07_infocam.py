@@ -262,7 +262,7 @@ _ = figures.draw_two_digits(two)
 #
 # ## The experiment
 #
-# A `Task` is all that a table needs: the maps of some images, and what they are compared with. `held` marks the images that choose the threshold; the rest are the test. `evaluate` counts with the library's metrics: `MaxBoxAccuracy` on the former, which chooses the threshold, and `BoxAccuracy` and `LocalizationAccuracy` with that threshold on the latter. (`per_image` lets every image choose its own, a common mistake.) The boxes that have seen nothing are those of `softmi.maps`, judged alike: the side of the best centred box is chosen on the held-out images, as thresholds are.
+# A `Task` is all that a table needs: the maps of some images, and what they are compared with. `held` marks the images that choose the threshold; the rest are the test. `evaluate` counts with the library's metrics: `MaxBoxAccuracy` on the former, which chooses the threshold, and `BoxAccuracy` with that threshold on the latter. (`per_image` lets every image choose its own, a common mistake.) The boxes that have seen nothing are those of `softmi.maps`, judged alike: the side of the best centred box is chosen on the held-out images, as thresholds are.
 
 # %%
 task = learned.task

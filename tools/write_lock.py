@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 
 from tools.notebooks import ROOT
 
+LEFT_OUT = ("bench", "backbones")  # peers of `make bench`; networks for the full run of 08
 # PyTorch pins these itself, and other builds of it (macOS, CPU only) do without them.
 LINUX_GPU = re.compile(r"nvidia-.*|cuda-.*|triton")
 
@@ -44,9 +45,10 @@ def closure(requirements: list[Requirement]) -> dict[str, str]:
 
 
 def project_requirements() -> list[Requirement]:
-    """What pyproject.toml asks for, with its extras but for the peers of `make bench`."""
+    """What pyproject.toml asks for, with the extras that `make test` and `make book` need."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = [lines for name, lines in project["optional-dependencies"].items() if name != "bench"]
+    extras = [lines for name, lines in project["optional-dependencies"].items()
+              if name not in LEFT_OUT]  # fmt: skip
     return [Requirement(line) for line in sum(extras, start=project["dependencies"])]
 
 

@@ -53,25 +53,27 @@ def chosen_interval(
 
     .. math:: \bar r \mp \sqrt{t_{S-1}^2 \, A + \max\bigl(d_\mp^2 - z^2 C, 0\bigr)}
 
-    which is that function's where nothing is left to choose and draws are normal.
+    which is that function's where nothing is left to choose and draws are normal. Of one network
+    it holds images and choices alone.
 
     Args:
         held: Hits of one method or of two, shape (seeds, held-out images, choices) each. Methods
             may differ in their choices.
         test: The same of the test images.
-        groups: Class of each held-out and of each test image: then whole classes are drawn, the
-            same in both.
+        groups: Class of each held-out and of each test image: then whole classes of the test are
+            drawn, the same in both.
         confidence: Coverage.
         draws: Of the bootstrap.
         seed: Of the draws.
 
     Returns:
         `mean`, `low`, `high`, `n` (seeds), `images` and `held` (their numbers), `values` (means of
-        each seed), and `choices`, the index chosen by each seed, for each method.
+        each seed), `choices`, the index chosen by each seed, for each method, and `variance` as
+        the crossed interval has it, the choices taken as given; of one network there is none.
 
     Raises:
-        ValueError: Other than one method or two, shapes that do not belong together, or fewer
-            than two seeds.
+        ValueError: Other than one method or two, shapes that do not belong together, no seeds, or
+            fewer than two test images.
 
     """
     if not 1 <= len(held) == len(test) <= 2:
@@ -81,6 +83,8 @@ def chosen_interval(
            s[4] != shapes[0][4] for s in shapes):  # fmt: skip
         raise ValueError(f"need (seeds, images, choices) that belong together, got {shapes}")
     seeds, others, _, _, images, _ = shapes[0]
+    if not seeds or not others or images < 2:
+        raise ValueError(f"need a seed, a held-out image and two test images, got {shapes}")
     if groups is not None and (len(groups[0]), len(groups[1])) != (others, images):
         raise ValueError(f"need groups of {others} and {images} images, got "
                          f"{len(groups[0])} and {len(groups[1])}")  # fmt: skip
@@ -90,7 +94,9 @@ def chosen_interval(
         for h, t in zip(test, choices, strict=True)
     ]
     x = hits[0] - hits[1] if len(hits) == 2 else hits[0]
-    crossed = crossed_interval(x, confidence=confidence)
+    rows, variance = x.mean(1), {"seeds": 0.0, "interaction": 0.0}
+    if seeds > 1:
+        variance = crossed_interval(x, confidence=confidence)["variance"]
     draw = np.random.default_rng(seed)
     parts = [min(AT_A_TIME, draws - done) for done in range(0, draws, AT_A_TIME)]
     choosing, judged = ([h.astype(np.float32) for h in both] for both in (held, test))
@@ -98,21 +104,22 @@ def chosen_interval(
         _drawn_means(choosing, judged, *_counts(draw, number, (others, images), groups))
         for number in parts
     ])
-    tail, variance = (1 - confidence) / 2, crossed["variance"]
-    of_seeds = student_t.isf(tail, seeds - 1) ** 2 * (variance["seeds"] + variance["interaction"])
+    tail, freedom = (1 - confidence) / 2, max(seeds - 1, 1)
+    of_seeds = student_t.isf(tail, freedom) ** 2 * (variance["seeds"] + variance["interaction"])
     of_both = norm.isf(tail) ** 2 * variance["interaction"]
     deviations = np.quantile(means, [tail, 1 - tail]) - means.mean()
     below, above = np.sqrt(max(of_seeds, 0.0) + np.maximum(deviations**2 - of_both, 0.0)).tolist()
+    mean = float(rows.mean())
     return {
-        "mean": crossed["mean"],
-        "low": crossed["mean"] - below,
-        "high": crossed["mean"] + above,
+        "mean": mean,
+        "low": mean - below,
+        "high": mean + above,
         "n": seeds,
         "images": images,
         "held": others,
-        "values": crossed["values"],
+        "values": rows.tolist(),
         "choices": [t.tolist() for t in choices],
-    }
+    } | ({"variance": variance} if seeds > 1 else {})
 
 
 Counts = Float32[np.ndarray, "_draws _images"]  # whole numbers, exact up to 2^24
@@ -126,9 +133,11 @@ def _counts(
     if groups is None:
         held, test = (_multinomial(draw, n, number) for n in images)
         return held, test
-    names, of = np.unique(np.concatenate(groups), return_inverse=True)
-    picks = _multinomial(draw, len(names), number)
-    return picks[:, of[: images[0]]], picks[:, of[images[0] :]]
+    names, of_test = np.unique(groups[1], return_inverse=True)
+    picks = np.pad(_multinomial(draw, len(names), number), ((0, 0), (0, 1)))
+    # Held-out images of a class that is not judged come last, and are never drawn.
+    of_held = np.where(np.isin(groups[0], names), np.searchsorted(names, groups[0]), len(names))
+    return picks[:, of_held], picks[:, of_test]
 
 
 def _multinomial(draw: np.random.Generator, n: int, number: int) -> Float32[np.ndarray, "_ _n"]:

@@ -32,6 +32,8 @@ class Outcomes:
         costs: By test, then by method: minus the logarithm of the probability of the right class,
             in nats, in half precision. For the methods that need it alone: it takes sixteen times
             as much room.
+        sweeps: By test, then by method: hits at each of several choices, such as thresholds, of
+            which held-out images take one (:func:`softmi.evidence.chosen.chosen_interval`).
 
     """
 
@@ -39,6 +41,9 @@ class Outcomes:
     labels: Mapping[str, UInt8[np.ndarray, " _images"]]
     hits: Mapping[str, Mapping[str, Bool[np.ndarray, "_seeds _images"]]]
     costs: Mapping[str, Mapping[str, Float16[np.ndarray, "_seeds _images"]]] = field(
+        default_factory=dict
+    )
+    sweeps: Mapping[str, Mapping[str, Bool[np.ndarray, "_seeds _images _choices"]]] = field(
         default_factory=dict
     )
 
@@ -50,24 +55,25 @@ def save_outcomes(name: str, outcomes: Outcomes, profile: Profile) -> str:
 
     Args:
         name: Of the result.
-        outcomes: Hits and costs of every test of `labels`.
+        outcomes: Hits, costs and sweeps of every test of `labels`.
         profile: "smoke" or "full"; decides the folder.
 
     Raises:
-        ValueError: Hits or costs that are not of shape (seeds, images of the test).
+        ValueError: Hits or costs that are not of shape (seeds, images of the test), or sweeps
+            without choices.
 
     """
     arrays: dict[str, np.ndarray] = {"counts": outcomes.counts}
     for test, labels in outcomes.labels.items():
         arrays[f"{test}/labels"] = labels
-        for kind in ("hits", "costs"):
+        for kind, axes in (("hits", 2), ("costs", 2), ("sweeps", 3)):
             for method, found in getattr(outcomes, kind).get(test, {}).items():
-                if found.ndim != 2 or found.shape[1] != len(labels):
+                if found.ndim != axes or found.shape[1] != len(labels):
+                    shape = f"(seeds, {len(labels)}{', choices' if axes == 3 else ''})"
                     raise ValueError(
-                        f"{kind} of {method} on {test}: need shape (seeds, {len(labels)}), got "
-                        f"{found.shape}"
+                        f"{kind} of {method} on {test}: need shape {shape}, got {found.shape}"
                     )
-                packed = np.packbits(found, axis=1) if kind == "hits" else found
+                packed = found if kind == "costs" else np.packbits(found, axis=1)
                 arrays[f"{test}/{kind}/{method}"] = packed
     path = outcomes_path(name, profile)
     with written_whole(path) as partial, partial.open("wb") as file:
@@ -103,16 +109,16 @@ def load_outcomes(name: str, profile: Profile = "full") -> Outcomes:
         raise ValueError(f"{path} cannot be read: {error}") from error
     labels = {k.removesuffix("/labels"): v for k, v in arrays.items() if k.endswith("/labels")}
     found_by: dict[str, dict[str, dict[str, np.ndarray]]] = {
-        kind: {test: {} for test in labels} for kind in ("hits", "costs")
+        kind: {test: {} for test in labels} for kind in ("hits", "costs", "sweeps")
     }
     for key, array in arrays.items():
         test, _, rest = key.partition("/")
         kind, _, method = rest.partition("/")
-        if kind == "hits":
+        if kind in ("hits", "sweeps"):
             array = np.unpackbits(array, axis=1, count=len(labels[test])).astype(bool)
         if method:
             found_by[kind][test][method] = array
-    return Outcomes(arrays["counts"], labels, found_by["hits"], found_by["costs"])
+    return Outcomes(arrays["counts"], labels, **found_by)
 
 
 def _sha256(path: Path) -> str:

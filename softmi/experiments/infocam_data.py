@@ -195,12 +195,19 @@ class Birds:
         images: The data set.
         backbone: The network.
         features: Its feature maps of all images.
+        size: Side in pixels at which boxes are judged, whatever the network has seen.
 
     """
 
     images: CUB
     backbone: Backbone
     features: Float[np.ndarray, "images channels height width"] | Tensor
+    size: int = 224
+
+    @property
+    def boxes(self) -> Float[Tensor, "images 4"]:
+        """True boxes in a picture of that side."""
+        return self.images.boxes * (self.size / self.images.size)
 
     @property
     def held(self) -> Bool[Tensor, " images"]:
@@ -208,9 +215,15 @@ class Birds:
         return put_aside(self.images.targets, self.images.is_train)
 
 
-def load_birds(device: str = "cpu") -> Birds:
-    """Return CUB with its feature maps, computed once and kept in the cache."""
-    cub, backbone = CUB(), mobilenet_v2_features()
+def load_birds(side: int = 224, device: str = "cpu") -> Birds:
+    """Return CUB with its feature maps, computed once and kept in the cache.
+
+    Args:
+        side: Of the pictures in pixels; maps have 1/32 of it.
+        device: Where to compute.
+
+    """
+    cub, backbone = CUB(size=side), mobilenet_v2_features()
     features = extract_feature_maps(backbone, cub, cub.key, device=device, progress=True)  # type: ignore[arg-type]
     backbone.module.cpu()
     return Birds(cub, backbone, features)

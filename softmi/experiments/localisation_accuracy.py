@@ -8,15 +8,15 @@ from torch import Tensor
 
 from softmi.experiments.localisation import Task, place
 from softmi.maps import (
+    SIDES,
     BoxAccuracy,
-    LocalizationAccuracy,
     MaxBoxAccuracy,
     MaxBoxAccuracyV2,
     baseline_results,
     best_centred_side,
     box_iou,
-    boxes_from_score_maps,
     centred_box,
+    ious_over_thresholds,
 )
 
 
@@ -31,8 +31,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Localisation of one kind of map: the threshold from held-out images, the rest from the test.
 
-    Counted by :class:`softmi.MaxBoxAccuracy`, :class:`softmi.BoxAccuracy` and
-    :class:`softmi.LocalizationAccuracy` at an IoU of one half.
+    Counted by :class:`softmi.MaxBoxAccuracy` and :class:`softmi.BoxAccuracy` at an IoU of one
+    half, both from one sweep over the thresholds.
 
     Args:
         task: Maps, boxes, and the division of the images.
@@ -48,39 +48,43 @@ def evaluate(
         `held_out`, its accuracy there; `fixed`, GT-known at 0.2 as in the authors' code;
         `max_box_acc`, at the threshold that is best for the test; `per_image`, each test image at
         its own best threshold (a common mistake); `curve`, over thresholds; `hits`, right or not
-        for each test image.
+        for each test image; and for intervals that choose anew `held_hits` and `test_hits`, right
+        or not at each threshold, shape (images, T).
 
     """
     held, test = task.splits
     kinds: list[MaxBoxAccuracy | MaxBoxAccuracyV2] = [MaxBoxAccuracy(thresholds=thresholds)]
     if v2:
         kinds.append(MaxBoxAccuracyV2(thresholds))
-    for rows in held.split(batch_size):
+    parts: list[list[Tensor]] = [[] for _ in kinds]
+    for rows in torch.arange(len(task.targets)).split(batch_size):
         large = place(task.maps[name][rows], geometry, task.size)
-        for kind in kinds:
-            kind.update(large, task.boxes[rows])
-    metrics = [BoxAccuracy(kind) for kind in kinds]
-    first, top1 = metrics[0], LocalizationAccuracy(top_k=1)
-    threshold, hits = float(first.chosen_thresholds), []
-    for rows in test.split(batch_size):
-        large, boxes = place(task.maps[name][rows], geometry, task.size), task.boxes[rows]
-        for metric in metrics:
-            metric.update(large, boxes)
-        hits.append(first.hits(large, boxes)[:, 0])
-        found = boxes_from_score_maps(large, threshold)
-        assert isinstance(found, Tensor)  # one box an image
-        top1.update(found, task.logits[rows].argmax(1), task.targets[rows], boxes)
-    curve = first.curve()[0]
+        for kind, part in zip(kinds, parts, strict=True):
+            part.append(ious_over_thresholds(
+                large, task.boxes[rows], thresholds,
+                multi=kind.multi, at_least=min(kind.iou_thresholds),
+            ))  # fmt: skip
+    metrics = []
+    for kind, part in zip(kinds, parts, strict=True):
+        ious = torch.cat(part)
+        kind.update(ious=ious[held])
+        metrics.append(BoxAccuracy(kind))
+        metrics[-1].update(ious=ious[test])
+    first, right = metrics[0], torch.cat(parts[0]) >= metrics[0].iou_thresholds[0]
+    curve, hits = first.curve()[0], right[test, int(first.chosen)]
+    recognised = task.logits[test].argmax(1) == task.targets[test]
     values = {
         "gt_known": float(first.compute()),
-        "top1": float(top1.compute()),
-        "threshold": threshold,
+        "top1": float((hits & recognised).double().mean()),
+        "threshold": float(first.chosen_thresholds),
         "held_out": float(kinds[0].compute()),
         "fixed": float(curve[round(0.2 * thresholds)]),
         "max_box_acc": float(first.maximum_chosen_on_these_images()),
         "per_image": float(first.accuracy_at_own_thresholds()),
         "curve": curve,
-        "hits": torch.cat(hits),
+        "hits": hits,
+        "held_hits": right[held],
+        "test_hits": right[test],
     }
     if v2:
         values["v2"] = float(metrics[1].compute())
@@ -110,7 +114,8 @@ def blind_boxes(
 
     Returns:
         A mapping by "full", "centred_75", "centred_50" and "centred_best" of `side`, as a share
-        of the picture's; `gt_known`, `top1`, `v2`; `hits`, right or not for each test image.
+        of the picture's; `gt_known`, `top1`, `v2`; `hits`, right or not for each test image. The
+        last also has `held_hits` and `test_hits`, right or not with each of :data:`SIDES`.
 
     """
     picture = (size, size)
@@ -123,4 +128,7 @@ def blind_boxes(
         hits = box_iou(centred_box(picture, side), boxes) >= 0.5
         accuracy = {"gt_known": result["GT-known"], "top1": result["Top-1"], "v2": result["V2"]}
         found[name] = {"side": side, "hits": hits} | accuracy
+    for key, true in (("held_hits", held_out_boxes), ("test_hits", boxes)):
+        of_sides = [box_iou(centred_box(picture, side), true) >= 0.5 for side in SIDES]
+        found["centred_best"][key] = torch.stack(of_sides, dim=1)
     return found

@@ -23,9 +23,10 @@ def made_up(images: int = 13, seed: int = 0) -> Outcomes:
     rng = np.random.default_rng(seed)
     hits = {way: rng.random((3, images)) < 0.7 for way in ("softmax/equal", "tau=0.5/as_trained")}
     costs = {"softmax/equal": rng.exponential(size=(3, images)).astype(np.float16)}
+    sweeps = {"cam none": rng.random((3, images, 5)) < 0.4}
     labels = rng.integers(0, 50, images).astype(np.uint8)
     return Outcomes(np.array([300, 20]), {"official": labels}, {"official": hits},
-                    {"official": costs})  # fmt: skip
+                    {"official": costs}, {"official": sweeps})  # fmt: skip
 
 
 def saved(name: str = "01_x", outcomes: Outcomes | None = None) -> str:
@@ -43,7 +44,7 @@ def test_outcomes_come_back_as_they_were_saved(images):
     after = load_outcomes("01_x")
     assert np.array_equal(after.counts, before.counts)
     assert np.array_equal(after.labels["official"], before.labels["official"])
-    for kind in ("hits", "costs"):
+    for kind in ("hits", "costs", "sweeps"):
         found, expected = (getattr(o, kind)["official"] for o in (after, before))
         assert list(found) == list(expected)
         for method, array in expected.items():

@@ -15,7 +15,7 @@ from softmi.evidence.results import load_result
 from softmi.experiments import infocam, infocam_figures, infocam_tables
 from softmi.experiments.infocam import SETTINGS, Settings, measure, measure_birds
 from softmi.experiments.infocam_data import Birds, scene_network, two_digits
-from softmi.experiments.infocam_summary import collect, difference, mean_hits
+from softmi.experiments.infocam_summary import BOX, collect, difference, differences
 from softmi.experiments.localisation import CONTRASTS, Task
 from softmi.models import Backbone
 
@@ -59,7 +59,7 @@ def birds(tmp_path_factory) -> Birds:
         (folder / f"{name}.txt").write_text("\n".join(lines) + "\n")
     cub, module = CUB(folder, size=56), Patches()
     features = module(torch.stack([image for image, _ in (cub[i] for i in range(len(cub)))]))
-    return Birds(cub, Backbone(module, "patches", "none"), features)
+    return Birds(cub, Backbone(module, "patches", "none"), features, size=56)
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +67,20 @@ def records(birds):
     return [measure_birds(birds, TINY, seed=s, first=s == 0) for s in (0, 1)]
 
 
+def classes_of(birds):
+    cub, held = birds.images, birds.held
+    parts = {"train": cub.is_train & ~held, "held": held, "test": ~cub.is_train}
+    return {name: cub.targets[part] for name, part in parts.items()}
+
+
 @pytest.fixture(scope="module")
-def values(birds, records):
-    return collect(records, birds.images.targets[~birds.images.is_train].numpy())
+def collected(birds, records):
+    return collect(records, classes_of(birds))
+
+
+@pytest.fixture(scope="module")
+def values(collected):
+    return collected[0]
 
 
 def keys(node, path=""):
@@ -81,10 +92,10 @@ def keys(node, path=""):
 
 def test_profiles_judge_the_geometries_of_the_chapter():
     full = SETTINGS["full"]
-    assert full.main == ("none", "padded_4", "shrink_4")
+    assert full.main == ("none", "padded_4", "blur_4", "shrink_4")
     assert len(full.geometries) == 13
     assert set(full.main) < set(full.geometries)
-    assert SETTINGS["smoke"].main == ("none", "padded_3", "shrink_3")
+    assert SETTINGS["smoke"].main == ("none", "padded_3", "blur_3", "shrink_3")
 
 
 @pytest.mark.usefixtures("no_shape_checks")
@@ -105,9 +116,12 @@ def test_birds_are_divided_as_the_chapter_says(birds, records):
     assert birds.images.targets[birds.held].bincount().tolist() == [2] * 4
 
 
-def test_full_run_gives_every_number_of_the_archive_and_no_other(values, records):
+def test_full_run_gives_every_number_of_the_archive(values, records):
+    """The archived run is of before choices were made anew in intervals, and before blur had all
+    seeds; it names what it chose in another way.
+    """
     archived = load_result("07_infocam")["values"]
-    assert keys(values) == keys(archived)
+    assert {key for key in keys(archived) if ".chosen." not in key} <= keys(values)
     drawn = load_result("07_infocam_maps")["values"]
     assert keys(records[0]["pictures"]) == keys(drawn)
     assert keys(records[0]["pictures"]["examples"][0]) == keys(drawn["examples"][0])
@@ -122,7 +136,10 @@ def test_smoke_run_gives_what_the_full_run_gives_but_for_heads(values):
         part.boxes[:24], part.held[:24], part.size,
     )  # fmt: skip
     record = measure(small, learned.weights, settings, seed=0, everything=True)
-    found = collect([record], small.targets[small.splits[1]].numpy())
+    held, test = small.splits
+    classes = {"train": learned.train.targets, "held": small.targets[held],
+               "test": small.targets[test]}  # fmt: skip
+    found, _ = collect([record], classes)
     of_heads = {
         "accuracy", "information", "cosine", "smallest_cosine", "mean_weight_direction",
         "adam_cosine", "map_correlation", "mirror", "split",
@@ -147,14 +164,14 @@ def test_a_smoke_run_judges_the_network_on_scenes_and_keeps_nothing_but_its_resu
 
     def learned(seed):
         asked.append(seed)
-        return SimpleNamespace(task=task, weights=part.weights)
+        return SimpleNamespace(task=task, weights=part.weights, train=part.train)
 
     monkeypatch.setattr(infocam, "scene_network", learned)
-    monkeypatch.setattr(infocam, "KINDS", ("padded", "shrink"))  # of four, for time
     monkeypatch.setitem(SETTINGS, "smoke", replace(SETTINGS["smoke"], thresholds=2))
     values = infocam.run("smoke", seed=4, device="cuda")
     assert asked == [4]
-    assert [p.name for p in (project / "results" / "smoke").iterdir()] == ["07_infocam.json"]
+    left = sorted(p.name for p in (project / "results" / "smoke").rglob("*.*"))
+    assert left == ["07_infocam.json", "07_infocam.npz"]
     assert not (project / "_build").exists()
     saved = load_result("07_infocam", "smoke")
     assert keys(saved["values"]) == keys(values)
@@ -165,7 +182,9 @@ def test_a_smoke_run_judges_the_network_on_scenes_and_keeps_nothing_but_its_resu
     assert found["device"].startswith("CPU (")  # whatever was asked for
     # Every second scene is put aside: six are judged, in the main geometries and in the others.
     record = measure(task, part.weights, SETTINGS["smoke"], seed=4, everything=True)
-    assert values == collect([record], task.targets[1::2].numpy())
+    classes = {"train": part.train.targets, "held": task.targets[::2],
+               "test": task.targets[1::2]}  # fmt: skip
+    assert values == collect([record], classes)[0]
 
 
 @pytest.mark.parametrize(("classes", "name"), [
@@ -175,12 +194,16 @@ def test_a_full_run_says_on_which_birds_and_weights_its_numbers_rest(
     project, birds, records, monkeypatch, classes, name
 ):
     monkeypatch.setattr(birds.images, "classes", classes)
-    monkeypatch.setattr(infocam, "load_birds", lambda device: birds)
+    asked = []
+    monkeypatch.setattr(infocam, "load_birds", lambda *size: asked.append(size) or birds)
     monkeypatch.setattr(infocam, "measure_birds", lambda *_, seed, **__: records[seed])
     monkeypatch.setitem(SETTINGS, "full", TINY)
     values = infocam.run("full", device="cpu")
-    assert keys(values) == keys(load_result("07_infocam")["values"])
+    assert asked == [(448, "cpu"), (224, "cpu")]  # 14 and 7 cells of 32 pixels
+    assert keys(values) == keys(load_result("07_infocam_14_cells")["values"])
     saved, drawn = load_result("07_infocam"), load_result("07_infocam_maps")
+    assert saved["protocol"]["cells"] == "7 x 7"
+    assert load_result("07_infocam_14_cells")["protocol"]["cells"] == "14 x 14"
     assert drawn["values"]["thresholds"] == records[0]["pictures"]["thresholds"]
     for result in (saved, drawn):
         assert result["protocol"]["data"] == name
@@ -194,7 +217,7 @@ def test_a_full_run_says_on_which_birds_and_weights_its_numbers_rest(
 def test_a_full_run_takes_the_card_where_there_is_one(project, birds, records, monkeypatch):
     used = []
 
-    def load(device):
+    def load(side, device):
         used.append(device)
         return birds
 
@@ -226,10 +249,12 @@ def test_the_head_of_a_seed_is_measured_once_for_the_same_data_network_and_setti
 
     monkeypatch.setattr(infocam, "measure_birds", measured)
     run = {"seed": 3, "device": "cpu"}
-    found, targets = infocam.run_birds(birds, TINY, **run)
+    found, classes = infocam.run_birds(birds, TINY, **run)
     assert found == [{"seed": 3}, {"seed": 4}]
     assert calls == [(3, True, "cpu"), (4, False, "cpu")]  # the grid is for the first alone
-    assert targets.tolist() == birds.images.targets[~birds.images.is_train].tolist()
+    expected = classes_of(birds)
+    assert classes.keys() == expected.keys()
+    assert all(torch.equal(classes[part], expected[part]) for part in expected)
     assert infocam.run_birds(birds, TINY, **run)[0] == found
     assert len(calls) == 2
     infocam.run_birds(birds, replace(TINY, seeds=1, thresholds=6), **run)
@@ -249,13 +274,13 @@ def test_numbers_of_all_seeds_and_of_the_first_alone_are_where_they_belong(value
     assert values["geometries"]["infocam"]["padded_4"]["gt_known"] == first["gt_known"]
     assert "geometries" not in records[1]
     assert values["minus_cam"]["rivals_3"]["none"]["seeds"] == 2
-    chosen, held_out = values["chosen"], values["grid"]
-    best = max(c["held_out"]["mean"] for by in held_out.values() for c in by.values())
-    at = held_out[chosen["contrast"]][chosen["geometry"]]
-    assert at["held_out"]["mean"] == best
+    for seed, cell in enumerate(values["chosen"]["cells"]):  # the best for held-out images
+        name, geometry = cell.split()
+        of_seed = [[c["held_out"] for c in by.values()] for by in records[seed]["grid"].values()]
+        assert records[seed]["grid"][name][geometry]["held_out"] == np.max(of_seed)
 
 
-def test_differences_are_paired_by_image_and_mean_over_seeds(values, records):
+def test_differences_are_paired_by_image_and_mean_over_seeds(values, records, collected):
     of = [
         [r["grid"][n]["none"]["hits"].double().numpy() for r in records]
         for n in ("infocam_plus", "cam")
@@ -263,11 +288,21 @@ def test_differences_are_paired_by_image_and_mean_over_seeds(values, records):
     d = np.mean(of[0], axis=0) - np.mean(of[1], axis=0)
     assert values["minus_cam"]["infocam_plus"]["none"]["mean"] == pytest.approx(d.mean())
     assert values["minus_cam"]["cam"]["none"]["mean"] == 0
-    a, b = ("grid", "cam", "none"), ("baselines", "centred_best")
-    classes = np.arange(24) % 4
-    found = difference(records, a, b, classes)
-    assert found["mean"] == pytest.approx((mean_hits(records, a) - mean_hits(records, b)).mean())
+    box = records[0]["baselines"]["centred_best"]["hits"].double().numpy()
+    expected = np.mean(of[1], axis=0).mean() - box.mean()
+    found = difference(collected[1], ["cam none"], BOX)
+    assert found["mean"] == pytest.approx(expected)
+    assert found["low"] <= found["mean"] <= found["high"]
     assert found["low_classes"] <= found["mean"] <= found["high_classes"]
+
+
+def test_all_differences_follow_from_the_outcomes_that_are_kept(collected):
+    values, outcomes = collected
+    found = differences(outcomes)
+    assert found.items() <= values.items()
+    assert found["ingredients"]["cam"]["blur_4"]["seeds"] == 2
+    assert found["ingredients"]["cam"]["faded_4"]["seeds"] == 1  # the first seed alone
+    assert outcomes.counts.tolist() == [8] * 4
 
 
 def test_identities_hold_on_trained_heads(values, records):
@@ -303,7 +338,7 @@ def test_pictures_and_tables_are_drawn_from_any_result(values, records):
         plt.close(figure)
     assert infocam_tables.two_digits_table(two).count("\n") == 7
     lines = infocam_tables.grid_table(values, tuple(infocam_tables.ALL_COLUMNS)).splitlines()
-    assert len(lines) == 2 + 5 * 3 + 4
+    assert len(lines) == 2 + 5 * 4 + 4
     assert lines[-1].startswith("| *box: centred, best side* | sees nothing |")
     assert infocam_tables.contrast_table(values).count("−") >= 12
     for table in ("ingredients", "control", "centred_box", "heads", "nats"):

@@ -70,6 +70,8 @@ def plain_evaluate(task: Task, name: str, geometry: str, thresholds: int) -> dic
         "per_image": float(right[test].any(1).double().mean()),
         "curve": curve,
         "hits": hits,
+        "held_hits": right[held],
+        "test_hits": right[test],
         "v2": sum(honest) / 3,
         "max_box_acc_v2": sum(best) / 3,
     }
@@ -84,7 +86,7 @@ def test_metrics_count_what_the_plain_loop_counts(geometry, seed):
     expected = plain_evaluate(task, "cam", geometry, 20)
     found = evaluate(task, "cam", geometry, 20, v2=True, batch_size=7)
     assert found.keys() == expected.keys()
-    for key in ("curve", "hits"):
+    for key in ("curve", "hits", "held_hits", "test_hits"):
         assert torch.equal(found.pop(key), expected.pop(key))
     assert found == pytest.approx(expected, abs=1e-15)  # the mean of three counts may round
     without = evaluate(task, "cam", geometry, 20)

@@ -247,3 +247,14 @@ def functions(pair: Pair) -> dict[str, int]:
     defined = (ast.FunctionDef, ast.ClassDef)
     nodes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, defined)]
     return {node.name: node.end_lineno - node.lineno + 1 for node in nodes}
+
+
+LINK = re.compile(r"\[[^]]*?\b(\d\d)\]\([^)]*notebooks/(\d\d)_")
+
+
+def test_a_link_to_a_chapter_says_its_number():
+    """They were numbered anew once, and [05] led to chapter 07 for a while."""
+    sources = [ROOT / "README.md", *(ROOT / "book").glob("*.md")]
+    links = [(p.name, *found) for p in sources for found in LINK.findall(p.read_text("utf-8"))]
+    assert len(links) > 20
+    assert [link for link in links if link[1] != link[2]] == []

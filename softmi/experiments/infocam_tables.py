@@ -1,6 +1,8 @@
 """Tables of chapter 07, from its results; Markdown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 from softmi.evidence.statistics import bootstrap_interval
@@ -47,6 +49,27 @@ def grid_table(values: Values, columns: Sequence[str] = ("gt_known", "top1")) ->
         for name, box in values["baselines"].items()
     ]  # fmt: skip
     return markdown_table(("map or box", "geometry", *(ALL_COLUMNS[k] for k in columns)), rows)
+
+
+def cells_table(fine: Values, coarse: Values) -> str:
+    """What finer cells change: maps of 14 x 14 cells beside those of 7 x 7, in points."""
+
+    def row(label: str, write: Callable[[Any], str], *path: str) -> tuple[str, ...]:
+        return label, *(write(reduce(getitem, path, values)) for values in (fine, coarse))
+
+    rows = [
+        row("CAM, no window, %", in_percent, "grid", "cam", "none", "gt_known"),
+        row("CAM, padded window 4, %", in_percent, "grid", "cam", "padded_4", "gt_known"),
+        row("centred box, %", in_percent, "baselines", "centred_best", "gt_known"),
+        row("CAM − centred box", in_points, "minus_centred_box", "cam", "none"),
+        row("CAM in the window − centred box", in_points, "minus_centred_box", "cam", "padded_4"),
+        row("the window's gain, CAM", in_points, "minus_no_window", "cam", "padded_4"),
+        row("infoCAM − CAM, no window", in_points, "minus_cam", "infocam", "none"),
+        row("infoCAM − CAM, in the window", in_points, "minus_cam", "infocam", "padded_4"),
+        row("infoCAM+ − CAM, no window", in_points, "minus_cam", "infocam_plus", "none"),
+        row("infoCAM+ − CAM, in the window", in_points, "minus_cam", "infocam_plus", "padded_4"),
+    ]
+    return markdown_table(("birds", "14 x 14 cells", "7 x 7 cells"), rows)
 
 
 def contrast_table(values: Values) -> str:

@@ -341,6 +341,7 @@ def test_pictures_and_tables_are_drawn_from_any_result(values, records):
     assert len(lines) == 2 + 5 * 4 + 4
     assert lines[-1].startswith("| *box: centred, best side* | sees nothing |")
     assert infocam_tables.contrast_table(values).count("−") >= 12
+    assert infocam_tables.cells_table(values, values).count("\n") == 11
     for table in ("ingredients", "control", "centred_box", "heads", "nats"):
         assert getattr(infocam_tables, f"{table}_table")(values).count("\n") >= 4
 

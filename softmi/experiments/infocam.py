@@ -20,6 +20,7 @@ from softmi.evidence.outcomes import Outcomes, save_outcomes
 from softmi.evidence.results import Profile, project_root, save_result
 from softmi.evidence.statistics import bootstrap_interval
 from softmi.evidence.units import code_digest, kept_unit
+from softmi.experiments import infocam_two_digits
 from softmi.experiments.infocam_data import Birds, centring_error, load_birds, scene_network
 from softmi.experiments.infocam_summary import collect
 from softmi.experiments.localisation import (
@@ -302,6 +303,7 @@ def run(profile: Profile, *, seed: int = 0, device: str = "auto") -> dict[str, A
         return values
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    infocam_two_digits.run(seed)
     found = {cells: run_cells(cells, settings, seed=seed, device=device) for cells in FILES}
     return found[max(FILES)]
 

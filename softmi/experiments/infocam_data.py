@@ -116,10 +116,20 @@ class TwoDigits:
     inside: Mapping[str, tuple[Float[Tensor, " scenes"], Float[Tensor, " scenes"]]]
 
 
-def two_digits(learned: SceneNetwork, number: int = 300) -> TwoDigits:
-    """Look at so many scenes with two digits, the like of which the network has never seen."""
+def two_digits(
+    learned: SceneNetwork, number: int = 300, *, random: Tensor | None = None
+) -> TwoDigits:
+    """Look at so many scenes with two digits, the like of which the network has never seen.
+
+    Args:
+        learned: The network.
+        number: Of scenes.
+        random: State of the generator that draws them; by default where the network's own scenes
+            ended.
+
+    """
     generator = torch.Generator()
-    generator.set_state(learned.random)
+    generator.set_state(learned.random if random is None else random)
     scenes = multi_digit_scenes(
         number, generator, digits=2, split="test", size=48, digit_size=(14, 20)
     )

@@ -91,7 +91,7 @@ def entries(root: Path = ROOT) -> tuple[Entry, ...]:
     classes = {n: node for (_, n), node in known.items() if isinstance(node, ast.ClassDef)}
     unlisted = {n: node for n, node in classes.items() if n not in listed}
     return tuple(
-        Entry(name, home, node, tuple(_methods(node, unlisted)))
+        Entry(name, home, node, tuple(dict.fromkeys(_methods(node, unlisted))))
         for name, home in shown.items()
         if (node := known.get((home, name.rpartition(".")[2])))  # else a constant or a type
     )

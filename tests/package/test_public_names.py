@@ -193,6 +193,7 @@ def test_a_name_that_0_1_did_not_have_is_in_the_changelog(entry):
     leaf = entry.name.rpartition(".")[2]
     if not re.search(rf"`([\w.]+\.)?{leaf}[`(]", read("CHANGELOG.md")):
         what = (ast.get_docstring(entry.node) or "").partition("\n")[0]
+        what = re.sub(r":\w+:`", "`", what)  # roles are Sphinx's
         told = f"add to CHANGELOG.md, under `### Added` at its top:\n- `{leaf}`: {what}"
         pytest.fail(told, pytrace=False)
 

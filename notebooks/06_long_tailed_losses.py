@@ -65,22 +65,17 @@ use_style()
 # ## The formula
 #
 # With $n_k$ samples of class $k$, prior $\pi_k = n_k / n$, logits $f_k$ and $q = \text{softmax}(f)$:
-#
-# | name | loss of a sample $(x, y)$ | numbers chosen | the logits carry |
-# |---|---|---|---|
-# | softmax, and *post-hoc* | $-\log q_y$ | none | $\log \pi_k$ |
-# | class-weighted ([Cui et al., 2019](https://arxiv.org/abs/1901.05555)) | $-w_y \log q_y$, $\; w_k \propto (1-\beta)/(1-\beta^{n_k})$ | $\beta = 0.9999$ | $\log \pi_k w_k$ |
-# | focal ([Lin et al., 2017](https://arxiv.org/abs/1708.02002)) | $-(1-q_y)^\gamma \log q_y$ | $\gamma = 2$ | $\log \pi_k$, distorted |
-# | LDAM-DRW ([Cao et al., 2019](https://arxiv.org/abs/1906.07413)) | softmax of $s\,(\cos\theta_k - \Delta_k [k = y])$, $\; \Delta_k \propto n_k^{-1/4}$; weights in the last fifth of the epochs | $\Delta_{\max} = 0.5$, $s = 30$, $\beta$, the epoch | $\log \pi_k w_k$, distorted |
-# | PC-softmax | $-\log \bigl( e^{f_y} / \sum_k \pi_k e^{f_k} \bigr)$ | none | nothing |
-# | logit adjustment ([Menon et al., 2021](https://arxiv.org/abs/2007.07314)) | $-\log \text{softmax}_y (f + \tau \log \pi)$ | $\tau$ | $(1 - \tau) \log \pi_k$ |
-#
+
+# %% tags=["remove-input", "nbval-check-output"]
+display(Markdown(show.formula_table()))
+
+# %% [markdown]
 # The last column is what the best possible logits differ by from those for equally likely classes.
 # It follows from the minimum of the expected loss: a weight $w_k$ acts as if class $k$ were $w_k$ times as common.
 # For focal loss and for margins there is no such term (exercise 3 tells what there is for focal loss); we take what is left when focus and margin go to zero.
 #
 # PC-softmax is {term}`logit adjustment` with $\tau = 1$ and the {term}`balanced softmax` (equation {eq}`eq-identity`); chapter 05 trains them side by side and finds the same weights.
-# In code all of this is one table of losses, `softmi.experiments.loss_table`, with a row for each: how it is made, which prior its logits carry, how it is drawn.
+# In code all of this is one table of losses, `softmi.experiments.loss_table`, with a row for each: its formula, how it is made, which prior its logits carry, how it is drawn.
 # The last column decides what the networks of a hundred-to-one tail lean to before they have seen a picture:
 
 # %% tags=["nbval-check-output"]
@@ -166,7 +161,7 @@ first = next(iter(values))
 live = values[first]["official"]
 display(Markdown(show.accuracy_table(live)))
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels, a row for each of six methods, a dot for each seed and a bar for the mean, from the live run. Left: in class mean PC-softmax and post-hoc are ahead of plain softmax. Right: at the training prior they are not."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels, a row for each method, a dot for each seed and a bar for the mean, from the live run. Left: in class mean PC-softmax and post-hoc are ahead of plain softmax. Right: at the training prior they are not."}}
 show.draw_methods(live, f"{RECIPES[first].data}, this run: what each method gives and takes")
 
 # %% [markdown]
@@ -235,12 +230,12 @@ display(Markdown(show.each_test(show.difference_table, short, ["official"])))
 # %% tags=["remove-input", "nbval-check-output"]
 display(Markdown(show.each_test(show.family_table, archive)))
 
-# %% tags=["hide-input"] mystnb={"image": {"classes": "only-light", "alt": "Two panels, class mean and accuracy at the training prior, with a row for each of six methods, a dot for each of five seeds and a bar for the mean, from the archived run on CIFAR-10-LT."}}
+# %% tags=["hide-input"] mystnb={"image": {"classes": "only-light", "alt": "Two panels, class mean and accuracy at the training prior, with a row for each method, a dot for each of five seeds and a bar for the mean, from the archived run on CIFAR-10-LT."}}
 main = archive["cifar10lt"]["values"]["official"] if "cifar10lt" in archive else live
 where = "CIFAR-10-LT, archived run" if "cifar10lt" in archive else "this run"
 show.draw_methods(main, f"{where}: what each method gives and takes")
 
-# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Two panels, class mean and accuracy at the training prior, with a row for each of six methods, a dot for each of five seeds and a bar for the mean, from the archived run on CIFAR-10-LT."}, "figure": {"name": "fig-long-tail", "caption": "CIFAR-10-LT, archived run: the accuracy of each method; a dot is a seed."}}
+# %% tags=["remove-input"] mystnb={"image": {"classes": "only-dark", "alt": "Two panels, class mean and accuracy at the training prior, with a row for each method, a dot for each of five seeds and a bar for the mean, from the archived run on CIFAR-10-LT."}, "figure": {"name": "fig-long-tail", "caption": "CIFAR-10-LT, archived run: the accuracy of each method; a dot is a seed."}}
 with dark_style():
     show.draw_methods(main, f"{where}: what each method gives and takes")
 
@@ -261,7 +256,7 @@ show.draw_priors(main, f"{where}: dashed, corrected to the test's prior")
 # Above the diagonal a network is too modest, below it too sure.
 # The right panel shows the same networks after their logits were moved to the prior of the test.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Reliability diagrams in two panels, as trained and moved to the test's prior. Points of five losses: the share of right answers against the probability of the answer, with the diagonal of perfect calibration."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Reliability diagrams in two panels, as trained and moved to the test's prior. Points of each loss: the share of right answers against the probability of the answer, with the diagonal of perfect calibration."}}
 show.draw_reliability(main, f"{where}: how far to trust the probabilities")
 
 # %% tags=["remove-input", "nbval-check-output"]

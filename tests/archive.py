@@ -1,12 +1,15 @@
 """What is wrong with archived results and with rows of the ledger, a sentence each."""
 
+import difflib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from softmi.evidence.ledger import Judgement, load_claims
+from softmi.evidence.ledger import Claim, Judgement, load_claims
 from softmi.evidence.registry import registered_for
+from softmi.evidence.results import load_result, lookup
 from tools.notebooks import ROOT
 
 PROVENANCE = {"commit", "date", "profile", "seeds", "device", "seconds", "versions", "data"}
@@ -33,6 +36,32 @@ def unexplained(judgement: Judgement) -> Iterator[str]:
             f"{judgement.claim.id} was {judgement.change}: give the reason in its field "
             f"`amended`, or restore what its run was made for: {judgement.first}"
         )
+
+
+def missing_keys(claim: Claim) -> Iterator[str]:
+    """Keys of a row that its result, which is there, does not have, though it awaits no run."""
+    for check in (claim.check, *claim.conditions):
+        name, path = check.result.split(":")
+        try:
+            record = load_result(name)
+            lookup(record, path)
+        except FileNotFoundError:
+            continue  # not run, and no key can be wrong yet
+        except KeyError:
+            if not claim.awaits:
+                near = difflib.get_close_matches(path, _paths(record["values"]), 3, cutoff=0.0)
+                yield (
+                    f"{claim.id}: results/{name}.json has no {path}; nearest are "
+                    f"{', '.join(near)}: correct it, or say in `awaits` which run will bring it"
+                )
+
+
+def _paths(node: Any, before: str = "") -> Iterator[str]:
+    """Dotted paths of all that a result holds."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield f"{before}{key}"
+            yield from _paths(value, f"{before}{key}.")
 
 
 def unreadable(root: Path = ROOT) -> Iterator[str]:

@@ -11,6 +11,7 @@ book/_generated/scoreboard.*   the same as .csv and .json, to download
 book/_generated/cost.md        time, hardware and seeds of each full run
 book/_generated/colab.md       the cell that readies a notebook on Colab
 book/_generated/equations.md   paper, item, function, chapters and tests
+book/_generated/api_*.md       the entries of the reference, a file a section
 book/_generated/clone.md       the commands that bring the book to a machine
 book/_generated/citation.md    BibTeX of this book and of the papers that it examines
 README.md                      the table between its two markers, with --readme
@@ -28,6 +29,7 @@ from softmi.evidence.results import command_of, load_result
 from softmi.evidence.tables import markdown_table
 from tools import scoreboard
 from tools.book.equations import equations_page
+from tools.book.reference import SECTIONS, section_page
 from tools.headline_figure import alternative_text, caption, headline_figure
 from tools.scoreboard import EXAMINED, ROOT
 
@@ -185,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "colab.md": COLAB.format(url=repository()),
         "clone.md": CLONE.format(url=repository()),
         "equations.md": equations_page(),
-    }
+    } | {f"api_{section}.md": section_page(section) for section in SECTIONS}
     for name, text in pages.items():
         (GENERATED / name).write_text(text, encoding="utf-8")
     known = {j.claim.id: j for j in judgements}

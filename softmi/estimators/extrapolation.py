@@ -73,6 +73,14 @@ def extrapolate(
         prior: The prior in use.
         confidence: Coverage of the interval.
 
+    Example:
+        >>> targets = torch.arange(100) % 2
+        >>> log_q, log_q_half = np.full(100, np.log(0.8)), np.full(100, np.log(0.75))
+        >>> prior = LabelPrior(torch.tensor([0.5, 0.5]).double(), "known")
+        >>> found = extrapolate(log_q, log_q_half, targets, prior)
+        >>> round(found.gap, 3), round(found.value, 3)
+        (0.063, 0.533)
+
     """
     n, pi = len(log_q), prior.probabilities
     estimate, sampling = (

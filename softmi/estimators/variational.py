@@ -91,6 +91,12 @@ def nwj(
     and below :func:`donsker_varadhan` on any scores; its variance grows like :math:`e^I`. Args and
     errors as in :func:`donsker_varadhan`.
 
+    Example:
+        >>> scores = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+        >>> best = scores - donsker_varadhan(scores) + 3.0  # any offset but one loses
+        >>> round(nwj(scores).item(), 4), round(nwj(best).item(), 4)
+        (1.6321, 2.0)
+
     Source: nguyen2010, variational bound of the KL divergence.
     """
     scores, joint, _, apart = _parts(scores, targets)
@@ -111,6 +117,11 @@ def infonce(
     batch's own label frequencies, hence never above their entropy: the probability-corrected
     softmax is InfoNCE whose negatives are all labels. Args and errors as in
     :func:`donsker_varadhan`.
+
+    Example:
+        >>> scores = torch.tensor([[9.0, 0.0], [0.0, 9.0]])  # almost sure of each partner
+        >>> round(infonce(scores).item(), 4), round(math.log(2), 4)
+        (0.693, 0.6931)
 
     Source: oord2018, InfoNCE.
     """
@@ -146,6 +157,11 @@ def smile(
         TypeError: As in :func:`donsker_varadhan`.
         ValueError: As there; or a clip that is not positive.
 
+    Example:
+        >>> scores = torch.tensor([[2.0, -9.0], [-9.0, 2.0]])
+        >>> smile(scores, clip=5.0).item(), donsker_varadhan(scores).item()
+        (7.0, 11.0)
+
     Source: song2020, SMILE.
     """
     if not clip > 0:
@@ -167,6 +183,11 @@ def jensen_shannon(
     2` with the Jensen-Shannon divergence between joint and product (Nowozin et al. 2016; Hjelm et
     al. 2019). A stable way to train a critic, no estimate of :math:`I`. Args and
     errors as in :func:`donsker_varadhan`.
+
+    Example:
+        >>> knows_nothing, knows = torch.zeros(2, 2), torch.tensor([[2.0, -2.0], [-2.0, 2.0]])
+        >>> round(jensen_shannon(knows_nothing).item(), 4), round(jensen_shannon(knows).item(), 4)
+        (-1.3863, -0.2539)
 
     Source: hjelm2019, Jensen-Shannon objective.
     """

@@ -5,6 +5,7 @@ listed as "not run", and drawn nowhere.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -24,7 +25,7 @@ from softmi.experiments.long_tailed_summaries import (
     methods,
     short_name,
 )
-from softmi.experiments.loss_table import LOSSES
+from softmi.experiments.loss_table import LOSSES, loss_row
 from softmi.experiments.published_long_tail import NAME as PUBLISHED
 
 Values = Mapping[str, Any]
@@ -82,6 +83,23 @@ def recipes_table() -> str:
         for r in RECIPES.values()
     ]  # fmt: skip
     header = ("data", "network", "epochs", "batch", "rate", "momentum", "weight decay", "from")
+    return markdown_table(header, rows)
+
+
+def formula_table() -> str:
+    """What a sample costs by each loss, the numbers chosen, and what the logits carry."""
+    rows, trained_by = [], methods(LOSSES)[POSTHOC][0]
+    tempered = replace(loss_row("tau=1"), name="logit adjustment", chosen=(r"\tau",))
+    for row in (*LOSSES.values(), tempered):
+        name = f"{row.name}, and *{POSTHOC}*" if row.name == trained_by else row.name
+        carried = f"${row.carries}$" if row.carries else "nothing"
+        rows.append((
+            f"{name} ({row.paper})" if row.paper else name,
+            ", ".join(f"${part}$" for part in (row.formula, *row.where)),
+            ", ".join(f"${number}$" for number in row.chosen) or "none",
+            carried if row.exact else f"{carried}, distorted",
+        ))  # fmt: skip
+    header = ("name", "loss of a sample $(x, y)$", "numbers chosen", "the logits carry")
     return markdown_table(header, rows)
 
 

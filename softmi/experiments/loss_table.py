@@ -31,7 +31,14 @@ class LossRow:
         make: The loss from the training samples of each class and the recipe. A function with a
             name, so that :func:`softmi.evidence.units.code_digest` can read it.
         carried: From the training samples of each class to the prior, up to a factor, that the
-            logits carry at the optimum; None for none.
+            logits carry at the optimum; None for none. Where no prior is exact, that of the loss
+            which it becomes without its extra term.
+        formula: Loss of a sample in TeX, in the notation of the chapter and without "|".
+        where: What its symbols stand for, in TeX.
+        carries: Logarithm of `carried`, in TeX; empty for none.
+        exact: Whether the logits carry that prior and nothing else.
+        chosen: Numbers that were chosen, in TeX.
+        paper: Link to where it is from, in Markdown; empty for what everybody knows.
         scale: What outputs are multiplied by to be the logits that the loss took.
         normalised: Whether the last layer gives cosines.
         corrects: Whether it is made for the long tail: whether it is among the methods whose
@@ -46,6 +53,12 @@ class LossRow:
     short: str
     make: Callable[[Counts, Recipe], LossFunction]
     carried: Callable[[Counts], Prior | None]
+    formula: str = ""
+    where: tuple[str, ...] = ()
+    carries: str = ""
+    exact: bool = True
+    chosen: tuple[str, ...] = ()
+    paper: str = ""
     scale: float = 1.0
     normalised: bool = False
     corrects: bool = True
@@ -93,14 +106,28 @@ def _pc_softmax(counts: Counts, recipe: Recipe) -> LossFunction:
 LOSSES = {
     row.name: row
     for row in (
-        LossRow("softmax", "softmax", _softmax, _training_prior, corrects=False, marker="s"),
+        LossRow("softmax", "softmax", _softmax, _training_prior,
+                formula=r"-\log q_y", carries=r"\log \pi_k", corrects=False, marker="s"),
         LossRow("class-weighted", "weighted", _class_weighted, _weighted_prior,
+                formula=r"-w_y \log q_y", where=(r"w_k \propto (1-\beta)/(1-\beta^{n_k})",),
+                carries=r"\log \pi_k w_k", chosen=(rf"\beta = {BETA}",),
+                paper="[Cui et al., 2019](https://arxiv.org/abs/1901.05555)",
                 hue="pink", marker="^"),
-        LossRow("focal", "focal", _focal, _training_prior, corrects=False, hue="grey",
-                marker="v"),
-        LossRow("LDAM-DRW", "ldam", _ldam_drw, _weighted_prior, scale=SCALE, normalised=True,
-                hue="wine", marker="D"),
-        LossRow("PC-softmax", "pc", _pc_softmax, _no_prior),
+        LossRow("focal", "focal", _focal, _training_prior,
+                formula=r"-(1-q_y)^\gamma \log q_y",
+                carries=r"\log \pi_k", exact=False, chosen=(rf"\gamma = {GAMMA:g}",),
+                paper="[Lin et al., 2017](https://arxiv.org/abs/1708.02002)",
+                corrects=False, hue="grey", marker="v"),
+        LossRow("LDAM-DRW", "ldam", _ldam_drw, _weighted_prior,
+                formula=r"-w_y \log \text{softmax}_y (s \cos\theta_k - s \Delta_k [k = y])",
+                where=(r"\Delta_k \propto n_k^{-1/4}",
+                       r"w_y = 1 \text{ before the last fifth of the epochs}"),
+                carries=r"\log \pi_k w_k", exact=False,
+                chosen=(rf"\Delta_{{\max}} = {MARGIN}", rf"s = {SCALE:g}", rf"\beta = {BETA}"),
+                paper="[Cao et al., 2019](https://arxiv.org/abs/1906.07413)",
+                scale=SCALE, normalised=True, hue="wine", marker="D"),
+        LossRow("PC-softmax", "pc", _pc_softmax, _no_prior,
+                formula=r"-\log \bigl( e^{f_y} / \sum_k \pi_k e^{f_k} \bigr)"),
     )
 }  # fmt: skip
 
@@ -121,7 +148,10 @@ def loss_row(name: str) -> LossRow:
     def tempered(counts: Counts, recipe: Recipe) -> LossFunction:
         return PCSoftmaxLoss(class_counts=counts, tau=tau)
 
-    return LossRow(name, name, tempered, lambda counts: _training_prior(counts) ** (1 - tau))
+    return LossRow(name, name, tempered, lambda counts: _training_prior(counts) ** (1 - tau),
+                   formula=r"-\log \text{softmax}_y (f + \tau \log \pi)",
+                   carries=r"(1 - \tau) \log \pi_k", chosen=(rf"\tau = {tau:g}",),
+                   paper="[Menon et al., 2021](https://arxiv.org/abs/2007.07314)")  # fmt: skip
 
 
 def loss_of(name: str, class_counts: Counts, recipe: Recipe) -> LossFunction:

@@ -2,10 +2,11 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import recompute
-from archive import unexplained, wrong_provenance
+from archive import missing_keys, unexplained, wrong_provenance
 from prose import (
     chapters,
     listed,
@@ -45,6 +46,24 @@ def test_claim_names_an_existing_chapter_paper_and_result(claim):
     assert claim.reason, f"claim {claim.id}: no reason"
     if claim.value is not None:
         assert claim.source, f"claim {claim.id}: a number of the paper needs a source"
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=BY_ID)
+def test_a_number_that_a_result_does_not_have_is_awaited_from_a_run(claim):
+    """A key with a slip of the pen would stay "not run" for ever."""
+    found = list(missing_keys(claim))
+    if found:
+        pytest.fail("\n".join(found), pytrace=False)
+
+
+def test_a_mistyped_key_is_named_with_those_it_could_be():
+    claim = BY_ID["lt-pc-class-mean"]
+    mistyped = replace(claim.check, result=claim.check.result.replace("_minus_", "_less_"))
+    (found,) = missing_keys(replace(claim, check=mistyped))
+    assert "has no official.differences.pc_less_softmax.class_mean; nearest are" in found
+    assert "official.differences.pc_minus_softmax.class_mean" in found
+    assert "say in `awaits` which run will bring it" in found
+    assert not list(missing_keys(replace(claim, check=mistyped, awaits="the next run")))
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=BY_ID)

@@ -108,10 +108,22 @@ def test_colours_are_those_of_the_rows_and_of_the_book():
     assert show.ink("PC-softmax") == colour("PC-softmax")
     assert show.ink("post-hoc") == colour("post-hoc")
     assert show.ink("focal") == show.hue("grey")
-    inks = [show.ink(name) for name in (*LOSSES, "post-hoc")]
-    assert len(set(inks)) == len(inks)
     assert show.marker("LDAM-DRW") == LOSSES["LDAM-DRW"].marker
-    assert show.marker("post-hoc") not in {row.marker for row in LOSSES.values()}
+
+
+def test_the_table_of_formulas_follows_the_rows(monkeypatch):
+    """A loss that is added is in it, between those that are trained and logit adjustment."""
+    new = LossRow("squared", "squared", lambda *_: torch.nn.functional.mse_loss,
+                  lambda counts: None, formula="(1 - f_y)^2", where=("a = b", "c = d"),
+                  exact=False)  # fmt: skip
+    monkeypatch.setitem(LOSSES, "squared", new)
+    found = rows(show.formula_table())
+    assert found[2] == ["softmax, and *post-hoc*", r"$-\log q_y$", "none", r"$\log \pi_k$"]
+    assert found[4][2:] == [r"$\gamma = 2$", r"$\log \pi_k$, distorted"]
+    squared = ["squared", "$(1 - f_y)^2$, $a = b$, $c = d$", "none", "nothing, distorted"]
+    assert found[-2] == squared
+    assert found[-1][0].startswith("logit adjustment ([Menon")
+    assert found[-1][2:] == [r"$\tau$", r"$(1 - \tau) \log \pi_k$"]
 
 
 def test_what_was_not_run_by_the_published_recipe_is_said(tmp_path, monkeypatch, cifar):

@@ -132,6 +132,19 @@ MODULES = {
 }
 
 
+# Modules of the package that are no losses, each with what it is.
+NO_LOSS = {"NormalisedLinear": "a last layer"}
+
+
+@pytest.mark.parametrize("name", [n for n, t in EXPORTED.items() if inspect.isclass(t)])
+def test_a_module_of_a_loss_has_all_these_tests(name):
+    loss = EXPORTED[name]
+    if issubclass(loss, nn.Module) and not issubclass(loss, _Loss) and name not in NO_LOSS:
+        told = (f"derive {name} from `_Loss` of softmi/losses/_base.py, also if it has no "
+                "buffers: the tests that all losses share look for that")  # fmt: skip
+        pytest.fail(told, pytrace=False)
+
+
 each_module = pytest.mark.parametrize("make", MODULES.values(), ids=MODULES)
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import softmi
+from tools.book import reference
+from tools.book.reference import exported, packages
 
 ROOT = Path(__file__).parents[2]
 # Name and signature, without annotations, of what 0.1 exported or documented, with the methods and
@@ -114,21 +116,6 @@ def read(path: str) -> str:
     return (ROOT / path).read_text(encoding="utf-8")
 
 
-def packages() -> list[Path]:
-    """Packages of the library whose names are listed in a stub."""
-    return sorted(path.parent for path in (ROOT / "softmi").glob("*/__init__.pyi"))
-
-
-def exported(stub: Path) -> dict[str, str]:
-    """Names that a stub lists, with the modules where they are defined."""
-    return {
-        alias.asname or alias.name: node.module or ""
-        for node in ast.parse(stub.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-
-
 def defined(package: Path) -> dict[str, str]:
     """Public functions and classes of the public modules of a package, with their modules."""
     return {
@@ -176,25 +163,83 @@ def test_what_a_public_module_defines_is_in_the_stub_of_its_package(package):
         pytest.fail("\n".join([told, *missing]), pytrace=False)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_public_name_has_an_entry_in_the_reference(name):
-    leaf = name.rpartition(".")[2]
-    kind = "class" if inspect.isclass(find(name)) else "function"
-    entry = rf"^\.\. auto(function|class):: ([\w.]+\.)?{leaf}$"
-    if not re.search(entry, read("book/api.md"), re.MULTILINE):
-        told = f"add `.. auto{kind}:: {name}` to book/api.md, in the section of its package"
+def test_the_reference_shows_every_public_name_in_a_section_of_its_page():
+    shown = [e for section in reference.SECTIONS for e in reference.section_entries(section)]
+    names = [entry.name for entry in shown]
+    assert len(set(names)) == len(names)
+    assert set(names) >= set(NAMES)
+    for section in reference.SECTIONS:
+        assert read("book/api.md").count(f"{{include}} _generated/api_{section}.md\n") == 1
+        page = reference.section_page(section)
+        assert all(entry.directive in page for entry in reference.section_entries(section))
+
+
+def test_the_reference_shows_what_0_1_had():
+    """Methods that a class inherits stand at the class that defines them."""
+    shown = {entry.name: entry for entry in reference.entries()}
+    for name, signature in OF_0_1.items():
+        outer = name.rpartition(".")[0]
+        if outer not in shown:
+            assert name in shown or name in MOVED, f"{name}{signature} is not in the reference"
+        elif name.rpartition(".")[2] in vars(find(outer)):
+            assert name.rpartition(".")[2] in (*shown[outer].methods, *reference.HOOKS), name
+
+
+CHANGED = [e for e in reference.entries() if e.name not in OF_0_1]
+
+
+@pytest.mark.parametrize("entry", CHANGED, ids=lambda e: e.name)
+def test_a_name_that_0_1_did_not_have_is_in_the_changelog(entry):
+    leaf = entry.name.rpartition(".")[2]
+    if not re.search(rf"`([\w.]+\.)?{leaf}[`(]", read("CHANGELOG.md")):
+        what = (ast.get_docstring(entry.node) or "").partition("\n")[0]
+        what = re.sub(r":\w+:`", "`", what)  # roles are Sphinx's
+        told = f"add to CHANGELOG.md, under `### Added` at its top:\n- `{leaf}`: {what}"
         pytest.fail(told, pytrace=False)
 
 
-@pytest.mark.parametrize("name", NAMES)
+# --- Its docstring ----------------------------------------------------------------------------
+
+# Functions of these packages compute what a paper defines: formula and example belong to them.
+FORMULAS = {
+    entry.name: ast.get_docstring(entry.node) or ""
+    for entry in reference.entries()
+    if entry.home.partition(".")[0] in ("losses", "estimators", "information")
+    and isinstance(entry.node, ast.FunctionDef)
+}
+NO_FORMULA = {
+    "softmi.estimators.critic_mutual_information": "the formula is that of the bound it is given",
+    "softmi.information.label_prior": "it chooses between two priors and computes none",
+}
+NO_EXAMPLE = {
+    "softmi.estimators.critic_mutual_information": "it trains networks, for seconds",
+}
+
+
+def prints(docstring: str) -> bool:
+    """Whether an example in a docstring prints; tests/package/test_docstrings.py runs it."""
+    return any(e.want for e in doctest.DocTestParser().get_examples(docstring))
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_what_a_paper_defines_has_its_formula_displayed_in_the_docstring(name):
+    if ".. math::" not in FORMULAS[name] and name not in NO_FORMULA:
+        told = f"{name}: add the formula to the docstring, as `.. math:: ...`, symbols bound below"
+        pytest.fail(told, pytrace=False)
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES, *FORMULAS}))
 def test_a_public_name_has_an_example_that_prints(name):
-    """tests/package/test_docstrings.py runs it."""
-    if name.count(".") > 1:
+    if (name.count(".") > 1 and name not in FORMULAS) or name in NO_EXAMPLE:
         return  # those at the top are what most users meet
-    examples = doctest.DocTestParser().get_examples(find(name).__doc__ or "")
-    if not any(example.want for example in examples):
+    if not prints(FORMULAS.get(name) or find(name).__doc__ or ""):
         told = f"{name}: add an `Example:` with `>>>` and what it prints to the docstring"
         pytest.fail(told, pytrace=False)
+
+
+def test_exceptions_from_formula_and_example_are_needed():
+    assert not [name for name in NO_FORMULA if ".. math::" in FORMULAS[name]]
+    assert not [name for name in NO_EXAMPLE if prints(FORMULAS[name])]
 
 
 @pytest.mark.parametrize("name", NAMES)

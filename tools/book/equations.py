@@ -15,6 +15,7 @@ from pathlib import Path
 from pybtex.database import parse_file
 
 from softmi.evidence.tables import markdown_table
+from tools.book import reference
 from tools.closure import import_closure
 from tools.scoreboard import paper_names
 
@@ -165,11 +166,9 @@ def _documented(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef | ast.C
 def _entries(root: Path) -> dict[str, tuple[str, str]]:
     """Role and full name of each entry of the reference, by its last part."""
     text = (root / "book" / "api.md").read_text(encoding="utf-8")
+    text += "".join(entry.directive for entry in reference.entries(root))
     found = re.findall(r"^\.\. auto(func|class)(?:tion)?:: ([\w.]+)$", text, re.MULTILINE)
-    return {
-        name.rpartition(".")[2]: (role, f"softmi.{name.removeprefix('softmi.')}")
-        for role, name in found
-    }
+    return {name.rpartition(".")[2]: (role, name) for role, name in found}
 
 
 def _link(source: Reference, entries: dict[str, tuple[str, str]]) -> str:

@@ -261,10 +261,15 @@ def run_birds(
         "code": code_digest(measure_birds),
     }
 
+    def timed(s: int) -> dict[str, Any]:
+        began = time.perf_counter()
+        record = measure_birds(birds, settings, seed=s, first=s == seed, device=device)
+        return record | {"seconds": time.perf_counter() - began}
+
     def kept(s: int) -> dict[str, Any]:
         return kept_unit(
             project_root() / "_build" / "full" / NAME, f"seed_{s}", made_by | {"seed": s},
-            lambda _: measure_birds(birds, settings, seed=s, first=s == seed, device=device),
+            lambda _: timed(s),
         )  # fmt: skip
 
     records = [kept(s) for s in range(seed, seed + settings.seeds)]
@@ -322,7 +327,6 @@ def run_cells(cells: int, settings: Settings, *, seed: int, device: str) -> dict
 
     """
     birds = load_birds(CELL * cells, device)
-    began = time.perf_counter()
     records, classes = run_birds(birds, settings, seed=seed, device=device)
     values, outcomes = collect(records, classes)
     cub, backbone = birds.images, birds.backbone
@@ -334,7 +338,7 @@ def run_cells(cells: int, settings: Settings, *, seed: int, device: str) -> dict
         "cells": f"{cells} x {cells}",
     }  # fmt: skip
     saved: dict[str, Any] = {
-        "seed": seed, "protocol": protocol, "seconds": time.perf_counter() - began,
+        "seed": seed, "protocol": protocol, "seconds": sum(r["seconds"] for r in records),
         "device": device, "data": cub.checksums | {backbone.weights: backbone.checksum},
     }  # fmt: skip
     _save(FILES[cells], values, outcomes, settings, "full", **saved)

@@ -197,6 +197,7 @@ def test_a_full_run_says_on_which_birds_and_weights_its_numbers_rest(
     asked = []
     monkeypatch.setattr(infocam, "load_birds", lambda *size: asked.append(size) or birds)
     monkeypatch.setattr(infocam, "measure_birds", lambda *_, seed, **__: records[seed])
+    monkeypatch.setattr(infocam.infocam_two_digits, "run", lambda seed: {})
     monkeypatch.setitem(SETTINGS, "full", TINY)
     values = infocam.run("full", device="cpu")
     assert asked == [(448, "cpu"), (224, "cpu")]  # 14 and 7 cells of 32 pixels
@@ -227,6 +228,7 @@ def test_a_full_run_takes_the_card_where_there_is_one(project, birds, records, m
 
     monkeypatch.setattr(infocam, "load_birds", load)
     monkeypatch.setattr(infocam, "measure_birds", measured)
+    monkeypatch.setattr(infocam.infocam_two_digits, "run", lambda seed: {})
     monkeypatch.setitem(SETTINGS, "full", TINY)
     for there, device in ((False, "cpu"), (True, "cuda")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
@@ -250,7 +252,8 @@ def test_the_head_of_a_seed_is_measured_once_for_the_same_data_network_and_setti
     monkeypatch.setattr(infocam, "measure_birds", measured)
     run = {"seed": 3, "device": "cpu"}
     found, classes = infocam.run_birds(birds, TINY, **run)
-    assert found == [{"seed": 3}, {"seed": 4}]
+    assert [record["seed"] for record in found] == [3, 4]
+    assert all(record["seconds"] >= 0 for record in found)
     assert calls == [(3, True, "cpu"), (4, False, "cpu")]  # the grid is for the first alone
     expected = classes_of(birds)
     assert classes.keys() == expected.keys()

@@ -27,7 +27,7 @@ PANELS: Mapping[tuple[str, float], Mapping[str, str]] = {
         "lt-pc-class-mean": "PC − softmax, CIFAR-10-LT",
         "posthoc-equals-pc": "PC = post-hoc, MNIST",
     },
-    ("Does it find the object? GT-known, points (7x7 cells)", 100): {
+    ("Does it find the object? GT-known on birds, points", 100): {
         "infocam-above-cam": "infoCAM − CAM",
         "infocam-plus-above-cam": "infoCAM+ − CAM",
         "window-sum-gains": "window sum − none",

@@ -36,6 +36,23 @@ def two_digits_table(two: TwoDigits) -> str:
     return markdown_table(header, rows)
 
 
+def two_digits_result(values: Values) -> str:
+    """The same of several networks, with intervals over networks and scenes."""
+
+    def nats(entry: Mapping[str, Any]) -> str:
+        return "{mean:.1f} [{low:.1f}, {high:.1f}]".format(**entry).replace("-", "−")
+
+    rows = [
+        (CONTRAST_NAMES.get(name, "the other digit"), nats(by["own"]), nats(by["other"]),
+         nats({k: 100 * by["more_in_own"][k] for k in ("mean", "low", "high")}))
+        for name, by in values.items()
+        if name != "leak"
+    ]  # fmt: skip
+    header = ("map of one digit against", "nats in its box", "in the other's box",
+              "more in its own, %")  # fmt: skip
+    return markdown_table(header, rows)
+
+
 def grid_table(values: Values, columns: Sequence[str] = ("gt_known", "top1")) -> str:
     """Maps and boxes that have seen nothing, in one table."""
     rows = [

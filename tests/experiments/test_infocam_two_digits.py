@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from softmi.evidence.results import load_result
-from softmi.experiments import infocam_two_digits
+from softmi.experiments import infocam_tables, infocam_two_digits
 from softmi.experiments.infocam_data import scene_network, two_digits
 from softmi.experiments.infocam_two_digits import nats_in_boxes, summarise_nats
 
@@ -37,6 +37,7 @@ def test_shares_and_differences_follow_from_the_nats(nats):
         assert found["own"]["mean"] == pytest.approx(own.mean())
         assert found["more_in_own"]["mean"] == pytest.approx((own > other).mean())
         assert found["other"]["low"] <= other.mean() <= found["other"]["high"]
+    assert infocam_tables.two_digits_result(values).count("\n") == 7
     leak = values["leak"]
     assert "infocam" not in leak
     expected = nats["infocam_plus"][1] - nats["infocam"][1]

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Num
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
@@ -163,15 +164,15 @@ def draw_geometries(values: Mapping[str, Any]) -> Figure:
             mark = "s" if name == "rivals_3" else "o"
             axes.errorbar(x + shift, 100 * share, half, fmt=mark, color=ink, markersize=6)
             if x == 0:
-                axes.annotate(CONTRAST_NAMES[name], (x + shift, 100 * share + half), (0, 4),
-                              rotation=60, textcoords="offset points", color=ink,
-                              fontsize=9)  # fmt: skip
+                axes.annotate(CONTRAST_NAMES[name], (x + shift, 100 * share - half), (3, -4),
+                              rotation=60, textcoords="offset points", color=ink, fontsize=9,
+                              ha="right", va="top")  # fmt: skip
     box, ink = 100 * values["baselines"]["centred_best"]["gt_known"], colour("centred box")
     axes.axhline(box, color=ink, linestyle="--", linewidth=1.5)
-    axes.annotate("centred box, sees nothing", (-0.45, box), (0, 4), textcoords="offset points",
-                  color=ink, fontsize=9)  # fmt: skip
+    axes.annotate("centred box, sees nothing", (len(main) - 0.55, box), (0, -4), color=ink,
+                  textcoords="offset points", fontsize=9, ha="right", va="top")  # fmt: skip
     axes.set(xticks=range(len(main)), xticklabels=[geometry_label(g) for g in main],
-             xlim=(-0.5, len(main) - 0.5), ylabel="GT-known, %",
+             xlim=(-0.6, len(main) - 0.5), ylim=(18, 72), ylabel="GT-known, %",
              title="The geometry decides more than the contrast")  # fmt: skip
     axes.grid(axis="x", visible=False)
     return figure
@@ -190,18 +191,18 @@ def draw_means(means: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
 def draw_thresholds(values: Mapping[str, Any]) -> Figure:
     """GT-known against the score threshold, in each main geometry."""
     figure, axes = plt.subplots(figsize=(7.2, 3.5))
-    styles = {"no window (solid)": ("-", (0.62, 38)), "padded (dashed)": ("--", (0.5, 45)),
-              "shrunk (dotted)": (":", (0.22, 62))}  # fmt: skip
-    for y, (name, by) in zip((56, 51, 46), values["curves"].items(), strict=True):
+    styles = {"no window": "-", "padded": "--", "shrunk": ":"}
+    for y, (name, by) in zip((45, 40, 35), values["curves"].items(), strict=True):
         ink = colour(INK[name])
-        for (style, _), curve in zip(styles.values(), by.values(), strict=True):
+        for style, curve in zip(styles.values(), by.values(), strict=True):
             at = np.arange(len(curve)) / len(curve)
             axes.plot(at, 100 * np.array(curve), style, color=ink, linewidth=1.8)
         axes.text(0.8, y, CONTRAST_NAMES[name], color=ink, fontsize=9)
-    for text, (_, (x, y)) in styles.items():
-        axes.text(x, y, text, color=colour("truth"), fontsize=9)
+    ink = colour("truth")
+    lines = [Line2D([], [], linestyle=s, color=ink, label=n) for n, s in styles.items()]
+    axes.legend(handles=lines, loc="upper right", fontsize=9)
     axes.axvline(0.2, color=colour("truth"), linewidth=0.8, linestyle=":")
     axes.set_title("A fixed threshold favours one geometry over another")
     axes.set(xlabel="threshold, share of the map's range", ylabel="GT-known, %")
-    axes.set(xlim=(0, 1), ylim=(0, 66))
+    axes.set(xlim=(0, 1), ylim=(0, 72))
     return figure

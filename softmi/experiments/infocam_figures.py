@@ -191,7 +191,7 @@ def draw_means(means: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
 def draw_thresholds(values: Mapping[str, Any]) -> Figure:
     """GT-known against the score threshold, in each main geometry."""
     figure, axes = plt.subplots(figsize=(7.2, 3.5))
-    styles = {"no window": "-", "padded": "--", "shrunk": ":"}
+    styles: dict[str, Any] = {"no window": "-", "padded": "--", "shrunk": ":"}
     for y, (name, by) in zip((45, 40, 35), values["curves"].items(), strict=True):
         ink = colour(INK[name])
         for style, curve in zip(styles.values(), by.values(), strict=True):

@@ -341,7 +341,7 @@ display(Markdown(tables.contrast_table(full)))
 display(Markdown(tables.ingredients_table(full)))
 
 # %% [markdown]
-# Blur alone does harm, and fading at the border hardly helps it. Shrinking alone, which adds nothing to the map, brings all of the gain. It moves boxes towards the centre and makes them smaller; which of the two gains is not separated here.
+# On fine maps blur alone does harm (on coarse ones that is open), and fading at the border does not help. Shrinking alone, which adds nothing to the map, brings all of the gain. It moves boxes towards the centre and makes them smaller; which of the two gains is not separated here.
 #
 # ### How much of it is the image?
 #

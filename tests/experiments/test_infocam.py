@@ -387,7 +387,7 @@ def test_text_of_the_chapter_holds_for_the_archive():
     assert all(by["high"] < 0 for by in fine["minus_cam"]["rivals_3"].values())
     by = fine["ingredients"]["cam"]
     assert by["blur_4"]["high"] < 0
-    assert all(by[f"faded_{w}"]["mean"] < 1e-9 for w in (2, 3, 4))  # hardly helps
+    assert all(by[f"faded_{w}"]["mean"] < 1e-9 for w in (2, 3, 4))  # does not help
     assert by["shrink_4"]["mean"] > by["padded_4"]["mean"]  # all of the gain
     own = fine["grid"]["cam"]
     for g, other in fine["permuted"].items():  # half as often, or more often

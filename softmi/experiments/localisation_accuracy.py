@@ -115,7 +115,7 @@ def blind_boxes(
     Returns:
         A mapping by "full", "centred_75", "centred_50" and "centred_best" of `side`, as a share
         of the picture's; `gt_known`, `top1`, `v2`; `hits`, right or not for each test image. The
-        last also has `held_hits` and `test_hits`, right or not with each of :data:`SIDES`.
+        last also has `held_hits` and `test_hits`, right or not with each of `softmi.maps.SIDES`.
 
     """
     picture = (size, size)

@@ -97,7 +97,7 @@ class BoxCounts(Counts):
             boxes: One box an image, shape (images, 4), or a list with the boxes of each image,
                 shapes (boxes, 4): an image counts if any of them is met.
             ious: In place of both, for several metrics of the same maps: the IoUs that
-                :func:`softmi.maps.ious_over_thresholds` gives with the `thresholds`, `multi` and
+                :func:`softmi.ious_over_thresholds` gives with the `thresholds`, `multi` and
                 `inclusive` of this metric.
 
         Raises:

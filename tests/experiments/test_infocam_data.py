@@ -118,7 +118,7 @@ def test_birds_go_through_the_network_once_and_it_comes_back_from_the_card(tmp_p
     module = Watched()
     backbone = Backbone(module, "mean colours", "0")
     monkeypatch.setattr(infocam_data, "mobilenet_v2_features", lambda: backbone)
-    birds = load_birds("cpu:0")  # stands for a card
+    birds = load_birds(224, "cpu:0")  # stands for a card
     assert module.places == ["cpu:0", "cpu"]  # where maps of mirrored images are made
     assert birds.backbone is backbone
     assert birds.features.shape == (4, 3, 7, 7)
@@ -127,8 +127,12 @@ def test_birds_go_through_the_network_once_and_it_comes_back_from_the_card(tmp_p
     assert birds.held.shape == (4,)
     assert not (birds.held & ~birds.images.is_train).any()
     assert module.seen == 4
-    assert torch.equal(torch.tensor(load_birds("cpu").features), torch.tensor(birds.features))
+    assert torch.equal(torch.tensor(load_birds().features), torch.tensor(birds.features))
     assert module.seen == 4
+    larger = load_birds(448)
+    assert module.seen == 8  # other pictures, judged by boxes of the same size
+    assert torch.allclose(larger.boxes, birds.boxes)
+    assert torch.allclose(larger.images.boxes, 2 * birds.boxes)
 
 
 # --- The exercises ----------------------------------------------------------------------------

@@ -164,9 +164,10 @@ def draw_geometries(values: Mapping[str, Any]) -> Figure:
             mark = "s" if name == "rivals_3" else "o"
             axes.errorbar(x + shift, 100 * share, half, fmt=mark, color=ink, markersize=6)
             if x == 0:
-                axes.annotate(CONTRAST_NAMES[name], (x + shift, 100 * share - half), (3, -4),
-                              rotation=60, textcoords="offset points", color=ink, fontsize=9,
-                              ha="right", va="top")  # fmt: skip
+                end, ha, va = (1, "left", "bottom") if name == "rivals_3" else (-1, "right", "top")
+                axes.annotate(CONTRAST_NAMES[name], (x + shift, 100 * share + end * half),
+                              (-3 * end, 4 * end), textcoords="offset points", color=ink,
+                              fontsize=9, rotation=60, ha=ha, va=va)  # fmt: skip
     box, ink = 100 * values["baselines"]["centred_best"]["gt_known"], colour("centred box")
     axes.axhline(box, color=ink, linestyle="--", linewidth=1.5)
     axes.annotate("centred box, sees nothing", (len(main) - 0.55, box), (0, -4), color=ink,

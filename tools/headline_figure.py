@@ -34,7 +34,7 @@ PANELS: Mapping[tuple[str, float], Mapping[str, str]] = {
     },
 }
 # One shape and one colour a verdict, in a light and a dark version: Okabe and Ito's hues.
-SHAPES = dict(zip(VERDICTS, "o^DXs__oXoXo^X", strict=True))
+SHAPES = dict(zip(VERDICTS, "o^vXs__oXoXo^X", strict=True))
 GREY = {"color": "#88888844", "linewidth": 0, "zorder": 0}
 _OF_MARK = {"✓": ("#00795A", "#2CC69A"), "≈": ("#0072B2", "#56B4E9"), "✗": ("#C04A00", "#FF9A5C")}
 _NONE = ("#666666", "#B5B5B5")
@@ -110,9 +110,11 @@ def caption(judgements: Mapping[str, Judgement]) -> str:
     shown = [judgements[claim] for claims in PANELS.values() for claim in claims]
     counts = Counter(j.verdict for j in shown)
     marks = ", ".join(f"{MARKS[v]} {v} ({counts[v]})" for v in VERDICTS if counts[v])
+    printed = any(j.claim.value is not None for j in shown)
+    theirs = "; diamonds are the paper's own numbers" if printed else ""
     return (
-        "Ours as a dot with its 95 % interval, often narrower than the dot; grey is where the "
-        f"claim wants it; diamonds are the paper's own numbers; PC is PC-softmax.\n{marks}."
+        "Ours as a mark with its 95 % interval, often narrower than the mark; grey is where the "
+        f"claim wants it{theirs}; PC is PC-softmax.\n{marks}."
     )
 
 

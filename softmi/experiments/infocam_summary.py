@@ -94,13 +94,14 @@ def differences(outcomes: Outcomes) -> dict[str, Any]:
         return found
 
     names = [f"{n} {g}" for n, g in main]
+    no_window = against(lambda n, g: f"{n} none")
     each = np.stack([sweeps[name].mean(1).max(1) for name in names], axis=1)  # seeds, cells
     return {
         "minus_cam": against(lambda n, g: f"cam {g}"),
-        "minus_no_window": against(lambda n, g: f"{n} none"),
+        "minus_no_window": no_window,
         "minus_centred_box": against(lambda n, g: BOX),
         "ingredients": {
-            n: {g: difference(outcomes, [f"{n} {g}"], f"{n} none")
+            n: {g: no_window[n].get(g) or difference(outcomes, [f"{n} {g}"], f"{n} none")
                 for m, g in cells if m == n and g != "none"}
             for n in ("cam", "infocam_plus")
         },

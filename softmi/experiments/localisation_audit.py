@@ -1,54 +1,70 @@
-"""Chapter 08, every map judged in the same way: contrast, geometry, head, network, data set.
+"""Chapter 08, every map judged in the same way: contrast, window, head, network, cells, data set.
 
 A run trains heads on frozen features (:mod:`softmi.experiments.localisation_audit_data`), makes
-their maps, and keeps for each cell of the grid whether each test image is right. From these come
-all numbers (:mod:`softmi.experiments.localisation_audit_summary`), also those that the authors'
-evaluation would have printed (:mod:`softmi.experiments.published_code`). Thresholds, rates and
-sides of boxes are chosen on images that are put aside.
+the maps of all of them in one pass over the images, and keeps for each cell of the grid whether
+each image is right at each threshold. From these come all numbers
+(:mod:`softmi.experiments.localisation_audit_summary`), also those that the authors' evaluation
+would have printed (:mod:`softmi.experiments.published_code`). Thresholds, rates and sides of boxes
+are chosen on images that are put aside.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int, Num
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
+from softmi.evidence.outcomes import Outcomes, save_outcomes
 from softmi.evidence.results import Profile, load_result, project_root, save_result
 from softmi.evidence.units import code_digest, kept_unit
-from softmi.experiments.localisation import (
-    CONTRASTS,
-    HEADS,
-    RATES,
-    HeadKind,
-    Task,
-    choose_rate,
-    contrast_maps,
-    describe_head,
-    moved_boxes,
-    place,
-    train_head,
+from softmi.experiments.localisation import CONTRASTS, HEADS, Task, describe_head
+from softmi.experiments.localisation_accuracy import blind_boxes, evaluate
+from softmi.experiments.localisation_audit_controls import boxes_at, controls
+from softmi.experiments.localisation_audit_data import Source, StreamedMaps, source_of
+from softmi.experiments.localisation_audit_heads import (
+    choose_rates,
+    learn_head,
+    logits_of,
+    maps_of_part,
+    pool_part,
 )
-from softmi.experiments.localisation_accuracy import evaluate
-from softmi.experiments.localisation_audit_data import Source, source_of
-from softmi.experiments.localisation_audit_summary import MAIN, Outcomes, summarise_network
-from softmi.losses.priors import adjust_logits
-from softmi.maps import LocalizationAccuracy, box_iou, boxes_from_score_maps
-from softmi.training.loop import predict_logits
+from softmi.experiments.localisation_audit_summary import (
+    MAIN,
+    compare,
+    gather_outcomes,
+    of_all_networks,
+    summarise_network,
+)
 
 NAME = "08_localisation_audit"
 FILES = {
     "scenes": f"{NAME}_scenes",
     "CUB-50": f"{NAME}_cub50",
+    "CUB-50, 14 cells": f"{NAME}_cub50_14_cells",
     "Tiny-ImageNet": f"{NAME}_tiny",
+    "Tiny-ImageNet, 14 cells": f"{NAME}_tiny_14_cells",
 }
 INPUT = {
     "scenes": "64",
     "CUB-50": "224, aspect not kept; boxes judged at 112",
+    "CUB-50, 14 cells": "448, aspect not kept; boxes judged at 112",
     "Tiny-ImageNet": "64, enlarged to 128; boxes judged at 64",
+    "Tiny-ImageNet, 14 cells": "64, enlarged to 224, last stride taken away; boxes judged at 64",
 }
+# Sides of the window sum in cells: the authors' on birds and on Tiny-ImageNet.
+WINDOWS = {
+    "scenes": 3,
+    "CUB-50": 4,
+    "CUB-50, 14 cells": 4,
+    "Tiny-ImageNet": 3,
+    "Tiny-ImageNet, 14 cells": 3,
+}
+FINER = ", 14 cells"
+PART = 2000  # images of a unit of a streamed source
 
 
 @dataclass(frozen=True)
@@ -58,43 +74,38 @@ class Settings:
     Attributes:
         networks: Names of the networks by data set.
         heads: Names of `softmi.experiments.localisation.HEADS`.
-        windows: Sides of the window sum in cells.
         thresholds: T score thresholds, steps of 1 / T.
-        seeds: Of the main head without a window; all else has the first alone.
+        seeds: Of each head.
         epochs: Of the heads.
-        batch_sizes: Of the authors' evaluation, by data set.
+        batch_sizes: Of the authors' evaluation, by the beginning of the data set's name.
 
     """
 
     networks: Mapping[str, tuple[str, ...]]
     heads: tuple[str, ...]
-    windows: tuple[int, ...]
     thresholds: int
     seeds: int
     epochs: int
     batch_sizes: Mapping[str, tuple[int, ...]]
 
-    @property
-    def geometries(self) -> list[str]:
-        """How maps are laid over the picture, as `softmi.experiments.localisation.place` does."""
-        kinds = ("padded", "blur", "shrink")
-        return ["none", *(f"{kind}_{window}" for kind in kinds for window in self.windows)]
-
 
 SETTINGS: dict[Profile, Settings] = {
     "smoke": Settings(
-        networks={"scenes": ("GAPNet 16", "GAPNet 8")},
+        networks={"scenes": ("GAPNet 8",)},
         heads=("softmax", "softmax_adam"),
-        windows=(3,),
         thresholds=10,
         seeds=1,
         epochs=8,
         batch_sizes={"scenes": (30,)},
     ),
     "full": Settings(
-        networks=dict.fromkeys(("CUB-50", "Tiny-ImageNet"), ("MobileNetV2", "SqueezeNet")),
-        heads=("softmax", "softmax_adam", "softmax_skewed", "pc_softmax_skewed"),
-        windows=(3, 4),
+        networks={
+            "CUB-50": ("MobileNetV2", "EfficientNet-Lite0", "SqueezeNet"),
+            "CUB-50, 14 cells": ("MobileNetV2", "EfficientNet-Lite0"),
+            "Tiny-ImageNet": ("MobileNetV2", "EfficientNet-Lite0", "SqueezeNet"),
+            "Tiny-ImageNet, 14 cells": ("MobileNetV2", "EfficientNet-Lite0"),
+        },
+        heads=("softmax", "softmax_adam", "pc_softmax_skewed"),
         thresholds=20,
         seeds=3,
         epochs=30,
@@ -103,167 +114,75 @@ SETTINGS: dict[Profile, Settings] = {
 }
 
 
-def task_of(
-    source: Source, kind: HeadKind, *, rate: float, seed: int, epochs: int, device: str = "cpu"
-) -> tuple[nn.Linear, Task]:
-    """Train one head on frozen features, and make the maps that are judged.
+def geometries_of(data: str, head: str = "", contrast: str = "") -> list[str]:
+    """How maps are laid over the picture, as `softmi.experiments.localisation.place` does.
 
-    Args:
-        source: The data.
-        kind: How the head is trained.
-        rate: Learning rate at the start.
-        seed: Of first weights and the order of the data.
-        epochs: Passes over the data.
-        device: Where to train.
-
+    Every map without a window and in the authors'; those that the claims are about, of the main
+    head, also with each ingredient of the window alone.
     """
-    learn, seen = source.learn, source.held | source.test
-    head, _, prior = train_head(
-        source.pooled[learn], source.targets[learn], kind,
-        rate=rate, seed=seed, epochs=epochs, device=device,
-    )  # fmt: skip
-    logits, targets = predict_logits(head, source.pooled[seen]), source.targets[seen]
-    if not kind.prior_corrected:
-        logits = adjust_logits(logits.double(), train_prior=prior)
-    index = seen.nonzero()[:, 0]
-    maps = contrast_maps(source.features, head.weight, targets, logits, index=index)
-    held = source.held[seen]
-    return head, Task(maps, logits, targets, source.boxes[seen], held, source.size)
-
-
-def boxes_at(
-    task: Task, name: str, thresholds: Sequence[float], *, batch_size: int = 100
-) -> Int[Tensor, "images thresholds 4"]:
-    """Boxes of maps without a window at given score thresholds.
-
-    Args:
-        task: Holds the maps.
-        name: Which maps.
-        thresholds: Shares of a map's maximum, in [0, 1).
-        batch_size: Images at a time.
-
-    """
-    parts: list[Tensor] = []
-    for maps in task.maps[name].split(batch_size):
-        large = place(maps, "none", task.size)
-        parts.append(torch.stack([boxes_from_score_maps(large, t) for t in thresholds], dim=1))  # type: ignore[misc]
-    return torch.cat(parts)
-
-
-def hits_at_chosen_threshold(
-    task: Task, boxes: Num[Tensor, "images thresholds 4"]
-) -> Bool[Tensor, " test"]:
-    """Whether each test image is right, at the threshold that is best for held-out images.
-
-    For boxes that are no map's; :class:`softmi.BoxAccuracy` is the same for maps.
-
-    Args:
-        task: True boxes, and the division of the images.
-        boxes: Those of each threshold.
-
-    """
-    held, test = task.splits
-    accuracy = []
-    for at in boxes[held].unbind(1):
-        metric = LocalizationAccuracy(top_k=None)
-        metric.update(at, task.targets[held], task.targets[held], task.boxes[held])
-        accuracy.append(float(metric.compute()))
-    chosen = boxes[test, accuracy.index(max(accuracy))]
-    return box_iou(chosen, task.boxes[test]) >= 0.5
-
-
-def controls(
-    task: Task, *, window: int, thresholds: int, seed: int
-) -> dict[str, Bool[Tensor, " test"]]:
-    """Where other boxes than those of the window sum are right, image by image.
-
-    The boxes of plain CAM as they are, made smaller about their own centre by the factor of a
-    window, moved to the middle, or both, each with a threshold of its own; and another image's
-    CAM, with and without shrinking.
-
-    Args:
-        task: Maps, boxes, and the division of the images.
-        window: Side in cells of the window whose factor is taken.
-        thresholds: T score thresholds.
-        seed: Of who gets whose map.
-
-    """
-    cells = task.maps["cam"].shape[-1]
-    factor = cells / (cells + window - 1)
-    changes = {
-        "as they are": {},
-        "smaller": {"scale": factor},
-        "nearer the middle": {"pull": 1 - factor},
-        "both": {"scale": factor, "pull": 1 - factor},
-    }
-    boxes = boxes_at(task, "cam", [t / thresholds for t in range(thresholds)]).float()
-    found = {
-        name: hits_at_chosen_threshold(task, moved_boxes(boxes, task.size, **change))
-        for name, change in changes.items()
-    }
-    strangers = task.with_strangers(seed=seed)
-    for geometry in ("none", f"shrink_{window}"):
-        hits = evaluate(strangers, "cam", geometry, thresholds)["hits"]
-        found[f"another image's CAM, {geometry}"] = hits
-    return found
+    window = WINDOWS[data]
+    whole = head == MAIN and contrast in ("cam", "infocam", "infocam_plus")
+    ingredients = ("blur", "shrink") if whole else ()
+    return ["none", *(f"{kind}_{window}" for kind in ("padded", *ingredients))]
 
 
 def measure(
-    source: Source, head_name: str, settings: Settings, *,
-    rate: float, seed: int, first: bool = True, device: str = "cpu",
-) -> dict[str, Any]:  # fmt: skip
-    """Train one head and judge its maps.
+    source: Source,
+    data: str,
+    head: str,
+    learned: Mapping[str, Tensor],
+    maps: Mapping[str, Tensor],
+    *,
+    seed: int,
+    thresholds: int,
+) -> dict[str, Any]:
+    """Judge the maps of one head.
 
     Args:
         source: The data.
-        head_name: Name of one of `HEADS`.
-        settings: Geometries, thresholds, epochs.
-        rate: Learning rate at the start.
-        seed: Of the head, and of the controls.
-        first: Judge all geometries, and not maps without a window alone; with the main head also
-            the controls, the boxes of infoCAM, and how far PC-softmax trains another head.
-        device: Where to train.
+        data: Its name.
+        head: Name of the head.
+        learned: What :func:`learn_head` gave for it.
+        maps: Its maps by contrast, of the images that choose or are judged.
+        seed: Of the controls.
+        thresholds: T score thresholds.
 
     Returns:
-        `cells` by contrast and geometry, what :func:`evaluate` finds; `head`, as
-        :func:`describe_head` gives; and of the first seed of the main head `controls`,
-        `pc_from_softmax`, `boxes`.
+        `cells` by contrast and geometry, what :func:`evaluate` finds with V2; `head`, as
+        :func:`describe_head` gives; `alike`, the correlation of the cells of each map with those
+        of CAM, image by image; `recognised`, image by image; and of the main head `controls` and
+        `boxes`, those of infoCAM without a window.
 
     """
-    kind, thresholds = HEADS[head_name], settings.thresholds
-    head, task = task_of(source, kind, rate=rate, seed=seed, epochs=settings.epochs, device=device)
-    weights = head.weight.detach()
-    geometries = settings.geometries if first else ["none"]
-    cells = {f"{n} {g}": evaluate(task, n, g, thresholds) for n in CONTRASTS for g in geometries}
-    record: dict[str, Any] = {"cells": cells, "head": describe_head(task, weights)}
-    if first and head_name == MAIN:
-        window, chosen = settings.windows[-1], cells["infocam none"]["threshold"]
-        again, _ = task_of(source, HEADS["pc_softmax"], rate=rate, seed=seed,
-                           epochs=settings.epochs, device=device)  # fmt: skip
-        record["controls"] = controls(task, window=window, thresholds=thresholds, seed=seed)
-        moved = again.weight.detach() - weights
-        record["pc_from_softmax"] = float(moved.norm() / weights.norm())  # rounding only
-        record["boxes"] = boxes_at(task, "infocam", [chosen])[task.splits[1], 0]
+    seen = source.seen
+    logits, targets = logits_of(source, head, learned, seen), source.targets[seen]
+    task = Task(maps, logits, targets, source.boxes[seen], source.held[seen], source.size)
+    test = task.splits[1]
+    cells = {
+        f"{name} {geometry}": evaluate(task, name, geometry, thresholds, v2=True)
+        for name in CONTRASTS
+        for geometry in geometries_of(data, head, name)
+    }
+    flat = {n: m[test].flatten(1) - m[test].flatten(1).mean(1, keepdim=True)
+            for n, m in maps.items()}  # fmt: skip
+    record: dict[str, Any] = {
+        "cells": cells,
+        "head": describe_head(task, learned["weight"]),
+        "alike": {n: F.cosine_similarity(flat["cam"], m).double() for n, m in flat.items()},
+        "recognised": logits[test].argmax(1) == targets[test],
+    }
+    if head == MAIN:
+        chosen = cells["infocam none"]["threshold"]
+        record["controls"] = controls(task, window=WINDOWS[data], thresholds=thresholds, seed=seed)
+        record["boxes"] = boxes_at(task, "infocam", [chosen])[test, 0]
     return record
-
-
-def choose_rates(
-    source: Source, *, seed: int, epochs: int, device: str = "cpu"
-) -> dict[str, dict[str, Any]]:
-    """Return the rate of each optimiser, and the held-out cross-entropy of each rate."""
-    learn, held = ((source.pooled[i], source.targets[i]) for i in (source.learn, source.held))
-    found = {}
-    for optimizer in RATES:
-        rate, losses = choose_rate(learn, held, optimizer, seed=seed, epochs=epochs, device=device)
-        found[optimizer] = {"rate": rate, "held_out": losses}
-    return found
 
 
 def run_network(
     data: str, network: str, settings: Settings, *, seed: int = 0, device: str = "cpu",
     keep: bool = False,
-) -> tuple[dict[str, Any], dict[str, str]]:  # fmt: skip
-    """All heads of one network on one data set: the values of its result, and checksums.
+) -> tuple[dict[str, Any], Outcomes, dict[str, str]]:  # fmt: skip
+    """All heads of one network on one data set: its values, its outcomes, and checksums.
 
     Args:
         data: Name of the data set.
@@ -276,28 +195,79 @@ def run_network(
     """
     source = source_of(data, network, seed=seed, device=device)
     folder = project_root() / "_build" / "full" / NAME
-    label = f"{data}-{network}".replace(" ", "-")
-    made_by = {"settings": asdict(settings), "data": source.checksums}
-    codes = {top.__name__: code_digest(top) for top in (choose_rates, measure)} if keep else {}
+    label = f"{data}-{network}".replace(", ", "-").replace(" ", "-")
+    tops = (pool_part, choose_rates, learn_head, maps_of_part, measure)
+    made_by = {"data": source.checksums, "sizes": [source.size, source.split]}
+    codes = [code_digest(top) for top in tops] if keep else []
+    seeds, epochs = range(seed, seed + settings.seeds), settings.epochs
 
-    def unit(name: str, top: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
+    def unit(
+        name: str, top: Callable[..., Any], compute: Callable[[], dict[str, Any]], **depends: Any
+    ) -> dict[str, Any]:
         if not keep:
-            return top(source, **arguments, device=device)
-        plain = {k: v for k, v in arguments.items() if k != "settings"}
-        depends = made_by | {"code": codes[top.__name__], "arguments": plain}
-        return kept_unit(folder, f"{label}-{name}", depends,
-                         lambda _: top(source, **arguments, device=device))  # fmt: skip
+            return compute()
+        needs = {"codes": codes[: tops.index(top) + 1]}  # and of what came before
+        return kept_unit(folder, f"{label}-{name}", made_by | needs | depends,
+                         lambda _: compute())  # fmt: skip
 
-    rates = unit("rates", choose_rates, seed=seed, epochs=settings.epochs)
-    records = {}
-    for head in settings.heads:
+    if isinstance(source.features, StreamedMaps):
+        rows = source.used.split(PART)
+        pooled = [
+            unit(f"pooled-{i}", pool_part, partial(pool_part, source, part))["pooled"]
+            for i, part in enumerate(rows)
+        ]
+        averages = torch.zeros(len(source.targets), pooled[0].shape[1])
+        averages[source.used] = torch.cat(pooled)
+        source = replace(source, averages=averages)
+    by = {"seed": seed, "epochs": epochs}
+    rates = unit("rates", choose_rates, partial(choose_rates, source, **by, device=device), **by)
+
+    def head_of(head: str, s: int) -> dict[str, Any]:
         rate = rates[HEADS[head].optimizer]["rate"]
-        for s in range(seed, seed + (settings.seeds if head == MAIN else 1)):
-            records[head, s] = unit(f"{head}-{s}", measure, head_name=head, settings=settings,
-                                    rate=rate, seed=s, first=s == seed)  # fmt: skip
-    batch_sizes = settings.batch_sizes[data]
-    values = summarise_network(Outcomes(records, source), settings.geometries, batch_sizes)
-    return values | {"rates": rates}, source.checksums
+        learn = partial(learn_head, source, head, rate=rate, seed=s, epochs=epochs, device=device)
+        return unit(f"{head}-{s}-head", learn_head, learn, **by)
+
+    learned = {(head, s): head_of(head, s) for head in settings.heads for s in seeds}
+    made_of = {"heads": settings.heads, "seeds": list(seeds), "epochs": epochs}
+
+    @cache
+    def maps() -> dict[str, dict[str, Tensor]]:
+        parts = [
+            unit(
+                f"maps-{i}", maps_of_part, partial(maps_of_part, source, learned, rows), **made_of
+            )
+            for i, rows in enumerate(source.seen.split(PART))
+        ]
+        return {
+            key: {n: torch.cat([part[key][n] for part in parts]) for n in CONTRASTS}
+            for key in parts[0]
+        }
+
+    def judged(head: str, s: int) -> dict[str, Any]:
+        return measure(
+            source, data, head, learned[head, s], maps()[f"{head}-{s}"],
+            seed=s, thresholds=settings.thresholds,
+        )  # fmt: skip
+
+    records = {
+        (head, s): unit(f"{head}-{s}", measure, partial(judged, head, s), **made_of,
+                        thresholds=settings.thresholds)
+        for head, s in learned
+    }  # fmt: skip
+    again, first = head_of("pc_softmax", seed)["weight"], learned[MAIN, seed]["weight"]
+    blind = blind_boxes(
+        source.boxes[source.test], source.boxes[source.held], source.size,
+        recognised=records[MAIN, seed]["recognised"],
+    )  # fmt: skip
+    outcomes = gather_outcomes(records, source, blind)
+    batch_sizes = settings.batch_sizes[data.partition(",")[0]]
+    values = summarise_network(records, outcomes, source, blind, batch_sizes)
+    values |= {
+        "rates": rates,
+        # With equally many images of each class the two losses are one: rounding only.
+        "pc_from_softmax": float((again - first).norm() / first.norm()),
+    }
+    return values, outcomes, source.checksums
 
 
 def run(profile: Profile, *, seed: int = 0, device: str = "cpu") -> dict[str, dict[str, Any]]:
@@ -318,26 +288,59 @@ def run(profile: Profile, *, seed: int = 0, device: str = "cpu") -> dict[str, di
     elif device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     values: dict[str, dict[str, Any]] = {}
-    for data, networks in settings.networks.items():
-        started = time.perf_counter()
-        checksums: dict[str, str] = {}
-        values[data] = {}
-        for network in networks:
-            values[data][network], sums = run_network(
-                data, network, settings, seed=seed, device=device, keep=profile == "full"
-            )
-            checksums |= sums
-        protocol = {
-            "data": data, "backbone": "frozen", "networks": ", ".join(networks),
-            "input": INPUT[data], "head": "linear", "threshold": "chosen on held-out images",
-            "iou": "exclusive pixels", "enlarged": "bicubic",
-        }  # fmt: skip
-        save_result(
-            FILES[data], values[data], protocol=protocol, profile=profile, device=device,
-            seeds=list(range(seed, seed + settings.seeds)), data=checksums,
-            seconds=time.perf_counter() - started,
-        )  # fmt: skip
+    outcomes: dict[str, Outcomes] = {}
+    for data in settings.networks:
+        coarse = outcomes.get(data.removesuffix(FINER)) if data.endswith(FINER) else None
+        values[data], outcomes[data] = run_data(
+            data, settings, profile, seed=seed, device=device, coarse=coarse
+        )
     return values
+
+
+def run_data(
+    data: str, settings: Settings, profile: Profile, *, seed: int, device: str,
+    coarse: Outcomes | None = None,
+) -> tuple[dict[str, Any], Outcomes]:  # fmt: skip
+    """Run all networks on one data set, and save its result.
+
+    Args:
+        data: A key of `FILES`.
+        settings: What to run.
+        profile: "smoke" or "full".
+        seed: The first.
+        device: Where to compute.
+        coarse: Outcomes of the same networks and images in coarser cells, to compare with.
+
+    Returns:
+        Its values by network, and the outcomes of all networks.
+
+    """
+    networks, started = settings.networks[data], time.perf_counter()
+    values: dict[str, Any] = {}
+    found: dict[str, Outcomes] = {}
+    checksums: dict[str, str] = {}
+    for network in networks:
+        values[network], found[network], sums = run_network(
+            data, network, settings, seed=seed, device=device, keep=profile == "full"
+        )
+        checksums |= sums
+    outcomes = of_all_networks(found)
+    if coarse is not None:
+        for network in networks:
+            head = f"{network}/{MAIN}"
+            values[network]["minus_coarse"] = compare(outcomes, head, coarse, head)
+    protocol = {
+        "data": data.partition(",")[0], "backbone": "frozen", "networks": ", ".join(networks),
+        "input": INPUT[data], "head": "linear", "threshold": "chosen on held-out images",
+        "iou": "exclusive pixels", "enlarged": "bicubic", "window": str(WINDOWS[data]),
+    }  # fmt: skip
+    save_result(
+        FILES[data], values, protocol=protocol, profile=profile, device=device,
+        seeds=list(range(seed, seed + settings.seeds)), data=checksums,
+        seconds=time.perf_counter() - started,
+        outcomes=save_outcomes(FILES[data], outcomes, profile),
+    )  # fmt: skip
+    return values, outcomes
 
 
 def archived() -> dict[str, dict[str, Any]]:
@@ -348,29 +351,3 @@ def archived() -> dict[str, dict[str, Any]]:
 
     """
     return {data: load_result(FILES[data])["values"] for data in SETTINGS["full"].networks}
-
-
-def evaluate_blind_maps(seed: int = 0, *, images: int = 400) -> dict[str, dict[str, Any]]:
-    """Judge two maps that have not seen the picture, by boxes as photographers take them.
-
-    Sides of boxes are uniform in [0.3, 0.9] of the picture's, their places near the middle. The
-    map *noise* is a random number in each of 6 x 6 cells; the *hill* falls evenly from the middle
-    to the border. Every second image chooses.
-
-    Args:
-        seed: Of boxes and noise.
-        images: How many.
-
-    Returns:
-        By map, what :func:`evaluate` finds.
-
-    """
-    draw = torch.Generator().manual_seed(seed)
-    sides = 64 * (0.3 + 0.6 * torch.rand(images, 2, generator=draw))
-    corner = (64 - sides) * (0.25 + 0.5 * torch.rand(images, 2, generator=draw))
-    axis = torch.linspace(-1, 1, 16)
-    hill = 1 - torch.maximum(axis[:, None].abs(), axis.abs())
-    maps = {"noise": torch.rand(images, 6, 6, generator=draw), "hill": hill.expand(images, 16, 16)}
-    boxes, held = torch.cat([corner, corner + sides], dim=1), torch.arange(images) % 2 == 0
-    task = Task(maps, torch.zeros(images, 10), torch.zeros(images).long(), boxes, held, 64)
-    return {name: evaluate(task, name, "none", thresholds=20) for name in maps}

@@ -1,17 +1,21 @@
-"""Numbers of chapter 08 from the outcomes of its heads: shares of images, with intervals."""
+"""Numbers of chapter 08 from the outcomes of its heads: shares of images, with intervals.
+
+All intervals are over seeds, images and the choice of thresholds
+(:func:`softmi.evidence.chosen.chosen_interval`), and follow from the outcomes that are kept.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from softmi.evidence.statistics import bootstrap_interval, gather
-from softmi.experiments.localisation import CONTRASTS
-from softmi.experiments.localisation_accuracy import blind_boxes
+from softmi.evidence.chosen import chosen_interval
+from softmi.evidence.outcomes import Outcomes
+from softmi.evidence.statistics import bootstrap_interval, crossed_interval, gather
+from softmi.experiments.infocam_summary import BOX, difference
+from softmi.experiments.localisation import BOX_NAMES, CONTRASTS
 from softmi.experiments.localisation_audit_data import Source
 from softmi.experiments.published_code import (
     effect_of_unclamped_overlap,
@@ -19,145 +23,240 @@ from softmi.experiments.published_code import (
     scores_by_misread_boxes,
 )
 
-MAIN = "softmax"  # the head that has several seeds, controls and boxes
+MAIN = "softmax"  # the head that has controls, boxes and the ingredients of the window
+# What is said of a cell beside its intervals.
+COUNTED = ("held_out", "max_box_acc", "v2", "max_box_acc_v2", "per_image", "fixed", "threshold")
+INTERVAL = ("mean", "low", "high", "low_classes", "high_classes", "n", "values")
+OF_A_HEAD = ("accuracy", "information", "cosine")
+Records = Mapping[tuple[str, int], Mapping[str, Any]]  # by head and seed
 
 
-@dataclass(frozen=True)
-class Outcomes:
-    """What all heads of one network did on one data set.
+def gather_outcomes(
+    records: Records, source: Source, blind: Mapping[str, Mapping[str, Any]]
+) -> Outcomes:
+    """Hits of one network: of each cell and control by head, and of boxes that see nothing.
 
-    Attributes:
+    Args:
         records: By head and seed, as :func:`softmi.experiments.localisation_audit.measure` gives.
         source: The data.
+        blind: As :func:`softmi.experiments.localisation_accuracy.blind_boxes` gives.
 
     """
+    of_heads: dict[str, list[Mapping[str, Any]]] = {}
+    for head, seed in sorted(records):
+        of_heads.setdefault(head, []).append(records[head, seed])
+    found: dict[str, list[Mapping[str, Tensor]]] = {}
+    for head, of_seeds in of_heads.items():
+        for kind in ("cells", "controls"):
+            for name in of_seeds[0].get(kind, {}):
+                found[f"{head}/{name}"] = [record[kind][name] for record in of_seeds]
+    found[BOX] = [blind["centred_best"]] * len(of_heads[MAIN])
+    splits = {"held": source.held, "test": source.test}
+    hits = {
+        f"{head}/recognised": np.stack([r["recognised"].numpy() for r in of_seeds])
+        for head, of_seeds in of_heads.items()
+    }
+    hits |= {f"box/{name}": box["hits"].numpy()[None] for name, box in blind.items()}
+    return Outcomes(
+        source.targets[source.learn].bincount().numpy(),
+        {s: source.targets[of].numpy().astype(np.uint8) for s, of in splits.items()},
+        hits={"test": hits},
+        sweeps={
+            split: {
+                name: np.stack([entry[f"{split}_hits"].numpy() for entry in of_seeds])
+                for name, of_seeds in found.items()
+            }
+            for split in splits
+        },
+    )
 
-    records: Mapping[tuple[str, int], Mapping[str, Any]]
-    source: Source
 
-    @property
-    def targets(self) -> Int[Tensor, " test"]:
-        """Labels of the images that are judged."""
-        return self.source.targets[self.source.test]
+def of_all_networks(outcomes: Mapping[str, Outcomes]) -> Outcomes:
+    """Outcomes of several networks on the same images as one, names of networks before theirs."""
+    first = next(iter(outcomes.values()))
 
-    @property
-    def boxes(self) -> Float[Tensor, "test 4"]:
-        """Their true boxes."""
-        return self.source.boxes[self.source.test]
+    def together(kind: str, split: str) -> dict[str, np.ndarray]:
+        return {
+            f"{network}/{name}": array
+            for network, of in outcomes.items()
+            for name, array in getattr(of, kind).get(split, {}).items()
+        }
 
-    @property
-    def first(self) -> Mapping[str, Any]:
-        """Record of the main head with the first seed."""
-        return self.of(MAIN)[0]
+    return Outcomes(
+        first.counts, first.labels,
+        hits={"test": together("hits", "test")},
+        sweeps={split: together("sweeps", split) for split in first.labels},
+    )  # fmt: skip
 
-    def of(self, head: str) -> list[Mapping[str, Any]]:
-        """Records of a head, by seed."""
-        return [self.records[key] for key in sorted(self.records) if key[0] == head]
 
-    def cells(self, head: str, cell: str) -> list[Mapping[str, Any]]:
-        """What each seed found in a cell of the grid, of those that have it."""
-        return [r["cells"][cell] for r in self.of(head) if cell in r["cells"]]
+def of_network(outcomes: Outcomes, network: str) -> Outcomes:
+    """Return the outcomes of one network out of those of several, the way back."""
+    start = f"{network}/"
 
-    def hits(self, head: str, cell: str) -> Float[Tensor, " test"]:
-        """Right or not, image by image: the mean over the seeds that have the cell."""
-        return torch.stack([c["hits"] for c in self.cells(head, cell)]).double().mean(0)
+    def own(of: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, np.ndarray]]:
+        return {
+            split: {k.removeprefix(start): v for k, v in by.items() if k.startswith(start)}
+            for split, by in of.items()
+        }
 
-    def difference(
-        self, head: str, cell: str, other: str, groups: Int[Tensor, " test"] | None = None
-    ) -> dict[str, Any]:
-        """Interval of the difference of two cells, paired by image, over seeds that have both."""
-        both = [r["cells"] for r in self.of(head) if cell in r["cells"]]
-        found = [c[cell]["hits"].double() - c[other]["hits"].double() for c in both]
-        mean = torch.stack(found).mean(0).numpy()
-        return bootstrap_interval(mean, None if groups is None else groups.numpy())
+    return Outcomes(
+        outcomes.counts, outcomes.labels, own(outcomes.hits), sweeps=own(outcomes.sweeps)
+    )
+
+
+def differences(outcomes: Outcomes) -> dict[str, Any]:
+    """All intervals of a network that its outcomes hold.
+
+    Returns:
+        `grid` by head, contrast and geometry: shares of test images `gt_known`, `top1`, and of
+        paired differences `minus_cam`, to CAM in the same geometry, and `minus_no_window`, also
+        by resampled classes. Of the main head `minus_centred_box`, `controls` and
+        `controls_difference`; `boxes`, the shares of those that see nothing.
+
+    """
+    sweeps, recognised = outcomes.sweeps, outcomes.hits["test"]
+    names = [name for name in sweeps["test"] if name != BOX]
+    values: dict[str, Any] = {"grid": {}, "minus_centred_box": {}, "controls": {}}
+    for name in names:
+        head, _, cell = name.partition("/")
+        contrast, _, geometry = cell.partition(" ")
+        if contrast not in CONTRASTS:
+            values["controls"][cell] = _share(outcomes, name)
+            continue
+        right = recognised[f"{head}/recognised"][:, :, None]
+        entry = {
+            "gt_known": _share(outcomes, name),
+            "top1": _kept(chosen_interval(
+                [sweeps["held"][name]], [sweeps["test"][name] & right]
+            )),
+        }  # fmt: skip
+        if contrast != "cam":
+            entry["minus_cam"] = _minus(outcomes, name, f"{head}/cam {geometry}")
+        if geometry != "none":
+            entry["minus_no_window"] = _minus(outcomes, name, f"{head}/{contrast} none")
+        values["grid"].setdefault(head, {}).setdefault(contrast, {})[geometry] = entry
+        if head == MAIN:
+            of_box = _minus(outcomes, name, BOX)
+            values["minus_centred_box"].setdefault(contrast, {})[geometry] = of_box
+    values["controls_difference"] = {
+        f"{key}_minus_both": _minus(outcomes, f"{MAIN}/{name}", f"{MAIN}/both")
+        for key, name in (("nearer", "nearer the middle"), ("smaller", "smaller"))
+    }
+    values["boxes"] = {
+        name: bootstrap_interval(recognised[f"box/{name}"][0]) for name in BOX_NAMES
+    }
+    values["boxes"]["centred_best"] = _share(outcomes, BOX, seeds=1)
+    return values
+
+
+def compare(ours: Outcomes, a: str, theirs: Outcomes, b: str) -> dict[str, Any]:
+    """Difference of two heads on the same images, cell by cell of those that both have.
+
+    Args:
+        ours: Outcomes that hold the cells of the first,
+        a: which begin with this, such as "MobileNetV2/softmax".
+        theirs: Outcomes that hold the cells of the second,
+        b: which begin with this.
+
+    Returns:
+        By contrast, without a window and in the authors'.
+
+    """
+    found: dict[str, Any] = {}
+    for name in ours.sweeps["test"]:
+        start, _, cell = name.rpartition("/")
+        contrast, _, geometry = cell.partition(" ")
+        main = geometry == "none" or geometry.startswith("padded")
+        if start != a or contrast not in CONTRASTS or not main:
+            continue
+        both = {
+            split: {"a": ours.sweeps[split][name], "b": theirs.sweeps[split][f"{b}/{cell}"]}
+            for split in ("held", "test")
+        }
+        pair = Outcomes(ours.counts, ours.labels, {}, sweeps=both)
+        found.setdefault(contrast, {})[geometry] = _minus(pair, "a", "b")
+    return found
+
+
+def _share(outcomes: Outcomes, name: str, *, seeds: int | None = None) -> dict[str, Any]:
+    held, test = (outcomes.sweeps[split][name][:seeds] for split in ("held", "test"))
+    return _kept(chosen_interval([held], [test]))
+
+
+def _minus(outcomes: Outcomes, a: str, b: str) -> dict[str, Any]:
+    return _kept(difference(outcomes, [a], b))
+
+
+def _kept(interval: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: interval[key] for key in INTERVAL if key in interval}
 
 
 def summarise_network(
-    outcomes: Outcomes, geometries: Sequence[str], batch_sizes: Sequence[int]
+    records: Records,
+    outcomes: Outcomes,
+    source: Source,
+    blind: Mapping[str, Mapping[str, Any]],
+    batch_sizes: Sequence[int],
 ) -> dict[str, Any]:
     """Return the values of a result file for one network and data set, but for its rates.
 
     Args:
-        outcomes: Of all heads.
-        geometries: The columns of the grid.
+        records: By head and seed.
+        outcomes: As :func:`gather_outcomes` gives.
+        source: The data.
+        blind: Boxes that see nothing.
         batch_sizes: Batches of the authors' evaluation.
 
     """
-    heads = list(dict.fromkeys(head for head, _ in outcomes.records))
-    first, source = outcomes.first, outcomes.source
-    everybody = torch.ones(len(outcomes.targets), dtype=torch.bool)  # no Top-1 is asked for
-    blind = blind_boxes(
-        outcomes.boxes, source.boxes[source.held], source.size, recognised=everybody
-    )
-    of_box = blind["centred_best"]["hits"].double()
-    hits = {name: first["cells"][f"{name} none"]["hits"] for name in list(CONTRASTS)[:3]}
-    moved = {name: hit.double().numpy() for name, hit in first["controls"].items()}
-    values = {
-        "grid": {head: summarise_cells(outcomes, head, geometries) for head in heads},
-        "heads": {h: summarise_heads([r["head"] for r in outcomes.of(h)]) for h in heads},
+    heads = list(dict.fromkeys(head for head, _ in records))
+    first = records[MAIN, min(seed for head, seed in records if head == MAIN)]
+    targets, boxes = source.targets[source.test], source.boxes[source.test]
+    values = differences(outcomes)
+    for head in heads:
+        of_seeds = [records[key] for key in sorted(records) if key[0] == head]
+        for contrast, by in values["grid"][head].items():
+            for geometry, entry in by.items():
+                cells = [record["cells"][f"{contrast} {geometry}"] for record in of_seeds]
+                entry |= gather([{key: cell[key] for key in COUNTED} for cell in cells])
+    values["heads"] = {
+        head: summarise_heads([records[key] for key in sorted(records) if key[0] == head])
+        for head in heads
+    }
+    values["boxes"] = {
+        name: {"side": blind[name]["side"], "gt_known": share}
+        for name, share in values["boxes"].items()
+    }
+    values |= {
         "split": source.split,
-        "pc_from_softmax": first["pc_from_softmax"],
-        "boxes": {
-            name: {"side": box["side"], "gt_known": bootstrap_interval(box["hits"].numpy())}
-            for name, box in blind.items()
-        },
-        "minus_centred_box": {
-            name: {
-                g: bootstrap_interval((outcomes.hits(MAIN, f"{name} {g}") - of_box).numpy())
-                for g in geometries
-            }
-            for name in CONTRASTS
-        },
         "running_means": {
-            name: printed_accuracy(hit, outcomes.targets, batch_sizes)
-            for name, hit in hits.items()
+            name: printed_accuracy(first["cells"][f"{name} none"]["hits"], targets, batch_sizes)
+            for name in list(CONTRASTS)[:3]
         },
-        "signs": effect_of_unclamped_overlap(first["boxes"], outcomes.boxes),
-        "controls": {name: bootstrap_interval(hit) for name, hit in moved.items()},
-        "controls_difference": {
-            f"{key}_minus_both": bootstrap_interval(moved[name] - moved["both"])
-            for key, name in (("nearer", "nearer the middle"), ("smaller", "smaller"))
-        },
+        "signs": effect_of_unclamped_overlap(first["boxes"], boxes),
     }
     if source.size == 64:  # pictures of Tiny-ImageNet's size
-        values["misread"] = scores_by_misread_boxes(first["boxes"], outcomes.boxes, source.size)
+        values["misread"] = scores_by_misread_boxes(first["boxes"], boxes, source.size)
     return values
 
 
-def summarise_cells(
-    outcomes: Outcomes, head: str, geometries: Sequence[str]
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return each cell of a head by contrast and geometry, with intervals and differences.
+def summarise_heads(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is said of a head beside the grid: spread over seeds, and over images where it has.
 
-    Shares of test images: `gt_known`; `minus_cam`, the difference to CAM in the same geometry,
-    also by resampled classes; `minus_no_window`. Means over seeds: `top1`, `threshold` and so on
-    as one run has them.
+    Args:
+        records: Of its seeds.
+
     """
-    found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in CONTRASTS}
-    for name in CONTRASTS:
-        for geometry in geometries:
-            cell, cam = f"{name} {geometry}", f"cam {geometry}"
-            entry: dict[str, Any] = {
-                key: float(np.mean([c[key] for c in outcomes.cells(head, cell)]))
-                for key in ("top1", "held_out", "max_box_acc", "per_image", "fixed", "threshold")
-            }
-            by_classes = outcomes.difference(head, cell, cam, outcomes.targets)
-            entry["gt_known"] = bootstrap_interval(outcomes.hits(head, cell).numpy())
-            entry["minus_cam"] = outcomes.difference(head, cell, cam) | {
-                "low_classes": by_classes["low"],
-                "high_classes": by_classes["high"],
-            }
-            entry["minus_no_window"] = outcomes.difference(head, cell, f"{name} none")
-            found[name][geometry] = entry
-    return found
-
-
-def summarise_heads(heads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean and spread over seeds of what is said of a head beside the grid."""
-    spread = ("accuracy", "information", "cosine", "correlation")
-    nats = {
-        name: {k: float(np.mean([h["nats"][name][k] for h in heads])) for k in ("total", "inside")}
-        for name in heads[0]["nats"]
+    heads = [record["head"] for record in records]
+    found = gather([{key: h[key] for key in OF_A_HEAD} for h in heads])
+    alike = {
+        name: torch.stack([record["alike"][name] for record in records]).numpy()
+        for name in records[0]["alike"]
     }
-    found = gather([{key: h[key] for key in spread} for h in heads])
-    return found | {"nats": nats, "box": heads[0]["box"]}
+    return found | {
+        "correlation": {
+            name: _kept(crossed_interval(x) if len(x) > 1 else bootstrap_interval(x[0]))
+            for name, x in alike.items()
+        },
+        "nats": gather([h["nats"] for h in heads]),
+        "box": heads[0]["box"],
+    }

@@ -136,6 +136,7 @@ def controls_table(values: Values) -> str:
     def named(control: str) -> str:
         what, comma, geometry = control.partition(", ")
         return what + comma + (geometry_label(geometry) if geometry else "")
+
     rows = [(named(name), *(share(v[name]) for v in networks)) for name in networks[0]]
     return markdown_table(("GT-known, %: boxes of CAM", *_columns(values)), rows)
 

@@ -13,7 +13,8 @@ from softmi.datasets.scenes import Scenes
 from softmi.datasets.tiny_imagenet import misread_boxes
 from softmi.evidence.figures import colour
 from softmi.experiments.localisation import CONTRAST_NAMES, CONTRASTS, GEOMETRY_NAMES
-from softmi.experiments.localisation_audit_tables import HEAD, Values, settings_of
+from softmi.experiments.localisation_audit import WINDOWS
+from softmi.experiments.localisation_audit_tables import HEAD, Values, in_window, settings_of
 from softmi.experiments.published_code import weights_of_running_means
 
 INK = {
@@ -60,41 +61,37 @@ def draw_misread_boxes(scenes: Scenes, shown: Sequence[int] = (0, 1, 2)) -> Figu
 
 
 def draw_contrasts(values: Values) -> Figure:
-    """GT-known of each contrast minus that of CAM, for every setting and head."""
+    """GT-known of each contrast minus that of CAM in the authors' window, by setting and head."""
     places = settings_of(values)
-    figure, panels = plt.subplots(1, 4, figsize=(7.2, 3.2), sharey=True, sharex=True)
+    figure, panels = plt.subplots(1, 4, figsize=(7.2, 1.4 + 0.42 * len(places)), sharey=True)
     for axes, name in zip(panels, list(CONTRASTS)[1:], strict=True):
         for y, (data, network) in enumerate(places):
             for j, head in enumerate(HEAD):
-                entry = values[data][network]["grid"][head][name]["none"]["minus_cam"]
-                _draw_interval(axes, entry, -y - 0.15 * (j - 1.5), fmt="osD^"[j],
+                cell = values[data][network]["grid"][head][name][in_window(data)]
+                _draw_interval(axes, cell["minus_cam"], -y - 0.25 * (j - 1), fmt="osD"[j],
                                color=colour(INK[name]), markersize=4, linewidth=1)  # fmt: skip
         _finish(axes, CONTRAST_NAMES[name])
     _name_settings(panels[0], places)
-    figure.supxlabel("GT-known minus that of CAM, points; no window", fontsize=10)
-    figure.suptitle("infoCAM gains where Adam trained the head (second mark of each row)",
-                    fontsize=11, x=0.01, ha="left")  # fmt: skip
+    figure.supxlabel("GT-known minus that of CAM, points; both in the authors' window",
+                     fontsize=10)  # fmt: skip
     return figure
 
 
-def draw_windows(values: Values, windows: Sequence[int] = (3, 4)) -> Figure:
+def draw_windows(values: Values) -> Figure:
     """GT-known of CAM with the window sum or an ingredient of it, minus that without."""
     places = settings_of(values)
-    figure, panels = plt.subplots(1, len(windows), figsize=(7.2, 3.2), sharey=True)
-    for axes, window in zip(panels, windows, strict=True):
-        for y, (data, network) in enumerate(places):
-            cells = values[data][network]["grid"]["softmax"]["cam"]
-            for j, (kind, ink) in enumerate(KINDS.items()):
-                entry = cells[f"{kind}_{window}"]["minus_no_window"]
-                label = None if y else GEOMETRY_NAMES[kind]
-                _draw_interval(axes, entry, -y - 0.2 * (j - 1), fmt="osD"[j], markersize=5,
-                               color=colour(ink), label=label)  # fmt: skip
-        _finish(axes, f"window of {window}")
-    _name_settings(panels[0], places)
-    panels[-1].legend(fontsize=9)
-    figure.supxlabel("GT-known of CAM minus that without a window, points", fontsize=10)
-    figure.suptitle("The window sum gains everywhere; what in it gains differs", fontsize=11,
-                    x=0.01, ha="left")  # fmt: skip
+    figure, axes = plt.subplots(figsize=(7.2, 1.4 + 0.36 * len(places)))
+    for y, (data, network) in enumerate(places):
+        cells = values[data][network]["grid"]["softmax"]["cam"]
+        for j, (kind, ink) in enumerate(KINDS.items()):
+            entry = cells[f"{kind}_{WINDOWS[data]}"]["minus_no_window"]
+            label = None if y else GEOMETRY_NAMES[kind]
+            _draw_interval(axes, entry, -y - 0.25 * (j - 1), fmt="osD"[j], markersize=5,
+                           color=colour(ink), label=label)  # fmt: skip
+    _finish(axes, "")
+    _name_settings(axes, places)
+    axes.legend(fontsize=9)
+    axes.set_xlabel("GT-known of CAM minus that without a window, points")
     return figure
 
 

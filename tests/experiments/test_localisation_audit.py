@@ -1,8 +1,8 @@
 """Chapter 08: its full profile, on tiny data, gives every number of its archive and claims."""
 
 import itertools
-import json
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -11,48 +11,53 @@ import pytest
 import torch
 
 from softmi import BoxAccuracy, MaxBoxAccuracy
-from softmi.datasets import misread_boxes
+from softmi.evidence.chosen import chosen_interval
 from softmi.evidence.ledger import load_claims
+from softmi.evidence.outcomes import Outcomes, load_outcomes
 from softmi.evidence.results import load_result, lookup, project_root
+from softmi.experiments import infocam_summary
 from softmi.experiments import localisation_audit as audit
+from softmi.experiments import localisation_audit_controls as controls
 from softmi.experiments import localisation_audit_data as data
-from softmi.experiments import localisation_audit_figures as figures
-from softmi.experiments import localisation_audit_tables as tables
-from softmi.experiments.localisation import CONTRASTS, HEADS, place
+from softmi.experiments import localisation_audit_heads as heads
+from softmi.experiments import localisation_audit_summary as summary
+from softmi.experiments.localisation import CONTRASTS, HEADS, RATES, Task, place
 from softmi.experiments.localisation_accuracy import evaluate
-from softmi.experiments.localisation_audit_summary import Outcomes, summarise_heads
-from softmi.experiments.published_code import weights_of_running_means
+from softmi.models.backbones import Backbone
 
-CLASSES, IMAGES = 5, 45
+CLASSES, IMAGES = 5, 30
 
 
 def source_of(name: str, network: str, *, seed: int = 0, device: str = "cpu") -> data.Source:
-    """Forty-five images of five classes whose objects are bright in one channel."""
-    size = 64 if name == "Tiny-ImageNet" else 112
+    """Thirty images of five classes whose objects are bright in one channel."""
+    tiny, cells = name.startswith("Tiny-ImageNet"), 8 if "14 cells" in name else 4
     draw = torch.Generator().manual_seed(len(network))
     targets = torch.arange(IMAGES) % CLASSES
-    features = torch.rand(IMAGES, 8, 4, 4, generator=draw)
+    features = torch.rand(IMAGES, 8, cells, cells, generator=draw)
     features[torch.arange(IMAGES), targets, 1:3, 1:3] += 2
+    size = 64 if tiny else 112
     corner = size * (0.2 + 0.2 * torch.rand(IMAGES, 2, generator=draw))
     boxes = torch.cat([corner, corner + size / 2], 1).round()
     third = torch.arange(IMAGES) // (IMAGES // 3)
+    if tiny:
+        backbone = Backbone(torch.nn.Identity(), "none", "0")
+        features = data.StreamedMaps(backbone, [(maps, 0) for maps in features])
     return data.Source(features, targets, boxes, third == 0, third == 1, third == 2, size,
                        {"images": "0" * 64})  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def source():
-    return source_of("Tiny-ImageNet", "MobileNetV2")
-
-
-@pytest.fixture(scope="module")
-def settings():
-    return replace(audit.SETTINGS["full"], epochs=1, thresholds=5)
+    return source_of("CUB-50", "MobileNetV2")
 
 
 @pytest.fixture(scope="module")
 def task(source):
-    return audit.task_of(source, HEADS["softmax"], rate=0.03, seed=0, epochs=3)[1]
+    learned = heads.learn_head(source, "softmax", rate=0.03, seed=0, epochs=3)
+    maps = heads.maps_of_part(source, {("softmax", 0): learned}, source.seen)["softmax-0"]
+    seen = source.seen
+    logits = heads.logits_of(source, "softmax", learned, seen)
+    return Task(maps, logits, source.targets[seen], source.boxes[seen], source.held[seen], 112)
 
 
 @pytest.fixture(scope="module")
@@ -80,53 +85,116 @@ def structure(values):
 def test_settings_of_the_full_run_are_the_authors_windows_and_batches():
     full = audit.SETTINGS["full"]
     assert set(full.heads) <= set(HEADS)
-    assert full.windows == (3, 4)  # theirs on Tiny-ImageNet and on the birds
+    assert full.seeds >= 3  # an interval over seeds
+    for name in full.networks:
+        window = 4 if name.startswith("CUB-50") else 3
+        assert audit.geometries_of(name) == ["none", f"padded_{window}"]
+    assert audit.geometries_of("CUB-50", "softmax", "cam")[2:] == ["blur_4", "shrink_4"]
     assert full.batch_sizes == {"CUB-50": (30, 128), "Tiny-ImageNet": (640, 1280)}
-    assert full.geometries == [
-        "none", "padded_3", "padded_4", "blur_3", "blur_4", "shrink_3", "shrink_4"
-    ]  # fmt: skip
 
 
-def test_full_profile_gives_what_the_archive_holds_and_claims_read_and_resumes(
-    tmp_path, monkeypatch, settings
-):
-    claims = [c for c in load_claims(project_root() / "claims") if c.notebook == audit.NAME]
-    (tmp_path / "claims").mkdir()
-    (tmp_path / "notebooks").mkdir()
-    old = {name: load_result(name) for name in list(audit.FILES.values())[1:]}
-    one = {name: networks[:1] for name, networks in settings.networks.items()}
-    small = replace(settings, networks=one, seeds=2, heads=("softmax", "softmax_adam"))
-    few = ["none", "padded_3", "padded_4"]  # of seven: each cell is made in the same way
-    monkeypatch.setattr(audit.Settings, "geometries", few)
-    monkeypatch.setitem(audit.SETTINGS, "full", small)
-    monkeypatch.setattr(audit, "source_of", source_of)
-    monkeypatch.setenv("SOFTMI_ROOT", str(tmp_path))
-    values = audit.run("full")
-    for name, before in old.items():
-        now = load_result(name)
+@pytest.fixture(scope="module", autouse=True)
+def few_draws():
+    """A bootstrap of few draws: here it matters whose hits are drawn, not how often."""
+    few = partial(chosen_interval, draws=100)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (summary, infocam_summary):
+            patch.setattr(module, "chosen_interval", few)
+        yield
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    """The full profile on tiny data: one network and two seeds of two heads."""
+    root = tmp_path_factory.mktemp("root")
+    for folder in ("claims", "notebooks"):
+        (root / folder).mkdir()
+    full = audit.SETTINGS["full"]
+    one = {name: networks[:1] for name, networks in full.networks.items()}
+    one.pop("Tiny-ImageNet, 14 cells")
+    small = replace(full, epochs=1, thresholds=5, networks=one, seeds=2,
+                    heads=("softmax", "pc_softmax_skewed"))  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
+        patch.setitem(audit.SETTINGS, "full", small)
+        patch.setattr(audit, "source_of", source_of)
+        for optimizer in RATES:
+            patch.setitem(RATES, optimizer, RATES[optimizer][-1:])  # one rate each, for time
+        patch.setattr(audit, "PART", 16)  # images of a unit: two or three units
+        patch.setenv("SOFTMI_ROOT", str(root))
+        values = audit.run("full")
+        kept = sorted((root / "_build" / "full" / audit.NAME).glob("*.pt"))
+        times = [path.stat().st_mtime_ns for path in kept]
+        again = audit.run("full")
+        assert [path.stat().st_mtime_ns for path in kept] == times
+        results = {name: load_result(audit.FILES[name]) for name in one}
+        outcomes = {name: load_outcomes(audit.FILES[name]) for name in one}
+    return SimpleNamespace(values=values, again=again, kept=kept, results=results,
+                           outcomes=outcomes, settings=small)  # fmt: skip
+
+
+def test_full_profile_gives_what_the_archive_holds_and_claims_read(small_run, full):
+    for name, now in small_run.results.items():
+        before = load_result(audit.FILES[name])
         assert set(now["protocol"]) == set(before["protocol"])
         assert now["provenance"]["seeds"] == [0, 1]
         for network, found in now["values"].items():
-            first = old[name]["values"][network]
+            first = full[name][network]
             assert set(found) == set(first)
-            for key in set(found) - {"grid", "heads", "minus_centred_box"}:
+            for key in set(found) - {"grid", "heads", "rates"}:
                 assert structure(found[key]) == structure(first[key])
-            for head, contrast, geometry in itertools.product(small.heads, CONTRASTS, few):
+            for head in small_run.settings.heads:
                 assert structure(found["heads"][head]) == structure(first["heads"][head])
-                cell, before = (v["grid"][head][contrast][geometry] for v in (found, first))
-                assert structure(cell) == structure(before)
-                minus, _ = (v["minus_centred_box"][contrast][geometry] for v in (found, first))
-                assert set(minus) == {"mean", "low", "high", "n"}
-    for claim in claims:
-        for check in (claim.check, *claim.conditions):
-            name, path = check.result.split(":")
-            if path.startswith("MobileNetV2"):
-                lookup(load_result(name), path)
-    kept = sorted((tmp_path / "_build" / "full" / audit.NAME).glob("*.pt"))
-    assert len(kept) == 2 * (1 + 2 + 1)  # rates, two seeds of the main head, the other head
-    times = [path.stat().st_mtime_ns for path in kept]
-    assert audit.run("full") == values
-    assert [path.stat().st_mtime_ns for path in kept] == times
+                assert structure(found["grid"][head]) == structure(first["grid"][head])
+    claims = [c for c in load_claims(project_root() / "claims") if c.notebook == audit.NAME]
+    by_file = {audit.FILES[name]: now for name, now in small_run.results.items()}
+    read = 0
+    for check in (check for c in claims for check in (c.check, *c.conditions)):
+        name, path = check.result.split(":")
+        if name in by_file and path.startswith("MobileNetV2") and "adam" not in path:
+            lookup(by_file[name], path)
+            read += 1
+    assert read > 5
+
+
+def test_an_interrupted_run_goes_on_from_what_is_kept(small_run):
+    assert small_run.again == small_run.values
+    averages, maps = 2, 3 * 2  # parts of 16: of 30 images of one data set, of 20 of each of three
+    heads_and_rates = 3 * (1 + 2 * 2 + 1)  # rates, heads, and PC-softmax to compare with
+    assert len(small_run.kept) == averages + maps + heads_and_rates + 3 * 2 * 2
+
+
+def test_all_intervals_follow_from_the_outcomes_that_are_kept(small_run):
+    for name, found in small_run.values.items():
+        for network, values in found.items():
+            kept = summary.differences(summary.of_network(small_run.outcomes[name], network))
+            for head, cells in kept.pop("grid").items():
+                for contrast, by in cells.items():
+                    for geometry, entry in by.items():
+                        cell = values["grid"][head][contrast][geometry]
+                        assert entry == {key: cell[key] for key in entry}
+            boxes = kept.pop("boxes")
+            assert {k: v["gt_known"] for k, v in values["boxes"].items()} == boxes
+            assert kept == {key: values[key] for key in kept}
+
+
+def test_finer_cells_are_compared_with_coarser_ones_of_the_same_network(small_run):
+    fine = small_run.values["CUB-50, 14 cells"]["MobileNetV2"]
+    coarse = small_run.values["CUB-50"]["MobileNetV2"]
+    for contrast, geometry in itertools.product(CONTRASTS, ("none", "padded_4")):
+        a, b = (v["grid"]["softmax"][contrast][geometry]["gt_known"] for v in (fine, coarse))
+        assert fine["minus_coarse"][contrast][geometry]["mean"] == pytest.approx(
+            a["mean"] - b["mean"], abs=1e-12
+        )
+    assert "minus_coarse" not in coarse
+
+
+def test_a_cell_at_a_threshold_is_what_the_outcomes_say(small_run):
+    """Hits at a fixed threshold, and at the best one, from the record and from the sweep."""
+    of = summary.of_network(small_run.outcomes["CUB-50"], "MobileNetV2")
+    cell = small_run.values["CUB-50"]["MobileNetV2"]["grid"]["softmax"]["cam"]["padded_4"]
+    share = of.sweeps["test"]["softmax/cam padded_4"].mean(1)  # seeds, thresholds
+    assert cell["fixed"]["values"] == pytest.approx(share[:, 1].tolist())  # 0.2 of five steps
+    assert cell["max_box_acc"]["values"] == pytest.approx(share.max(1).tolist())
 
 
 def test_smoke_run_computes_all_anew_on_the_cpu_and_keeps_its_result_alone(tmp_path, monkeypatch):
@@ -139,13 +207,11 @@ def test_smoke_run_computes_all_anew_on_the_cpu_and_keeps_its_result_alone(tmp_p
     settings = replace(audit.SETTINGS["smoke"], epochs=1, thresholds=2, heads=("softmax",),
                        networks={"scenes": ("GAPNet 16",)})  # fmt: skip
     monkeypatch.setitem(audit.SETTINGS, "smoke", settings)
-    monkeypatch.setattr(audit.Settings, "geometries", ["none", "padded_3"])
-    monkeypatch.setattr(audit, "RATES", ("sgd",))  # of two optimisers, for time
+    monkeypatch.setattr(heads, "RATES", ("sgd",))  # of two optimisers, for time
     monkeypatch.setattr(audit, "source_of", scenes)
     monkeypatch.setenv("SOFTMI_ROOT", str(tmp_path))
     values = audit.run("smoke", seed=2, device="cuda")
-    assert audit.run("smoke", seed=2) == values
-    assert made == [("scenes", "GAPNet 16", 2, "cpu")] * 2
+    assert made == [("scenes", "GAPNet 16", 2, "cpu")]
     assert not (tmp_path / "_build").exists()
     [path] = (tmp_path / "results").rglob("*.json")
     assert path.relative_to(tmp_path / "results").as_posix() == f"smoke/{audit.NAME}_scenes.json"
@@ -157,36 +223,30 @@ def test_smoke_run_computes_all_anew_on_the_cpu_and_keeps_its_result_alone(tmp_p
 
 
 @pytest.mark.parametrize("card", [True, False], ids=["a card", "no card"])
-def test_the_full_profile_takes_a_card_where_there_is_one_unless_told_otherwise(
-    card, tmp_path, monkeypatch
-):
+def test_the_full_profile_takes_a_card_where_there_is_one_unless_told_otherwise(card, monkeypatch):
     runs = []
 
-    def network(pictures, name, settings, *, seed, device, keep):
-        runs.append((pictures, name, seed, device, keep))
-        return {"found": len(runs)}, {f"{pictures} {name}": "0" * 64}
+    def run_data(name, settings, profile, *, seed, device, coarse):
+        runs.append((name, profile, seed, device, coarse))
+        return {"found": len(runs)}, f"outcomes of {name}"
 
-    monkeypatch.setattr(audit, "run_network", network)
+    monkeypatch.setattr(audit, "run_data", run_data)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: card)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Card 9000")
-    monkeypatch.setenv("SOFTMI_ROOT", str(tmp_path))
     values = audit.run("full", seed=1, device="auto")
-    pairs = [(d, n) for d, ns in audit.SETTINGS["full"].networks.items() for n in ns]
-    assert runs == [(*pair, 1, "cuda" if card else "cpu", True) for pair in pairs]
-    for pictures, networks in audit.SETTINGS["full"].networks.items():
-        saved = load_result(audit.FILES[pictures])
-        assert saved["values"] == values[pictures]
-        assert list(values[pictures]) == list(networks)
-        told = saved["provenance"]
-        assert told["data"] == {f"{pictures} {name}": "0" * 64 for name in networks}
-        assert told["device"].startswith("Card 9000" if card else "CPU (")
+    of = "cuda" if card else "cpu"
+    coarse = [None, "outcomes of CUB-50", None, "outcomes of Tiny-ImageNet"]
+    names = list(audit.SETTINGS["full"].networks)
+    assert runs == [(n, "full", 1, of, c) for n, c in zip(names, coarse, strict=True)]
+    assert values == {name: {"found": i + 1} for i, name in enumerate(names)}
     runs.clear()
     audit.run("full", device="cpu")
     assert {device for *_, device, _ in runs} == {"cpu"}
 
 
 def test_an_unknown_data_set_is_named(source):
-    with pytest.raises(ValueError, match="no data set 'ImageNet'; there are scenes, CUB-50, Tiny"):
+    with pytest.raises(
+        ValueError, match="no data set 'ImageNet'; there are scenes, CUB-50; CUB-50, 14 c"
+    ):
         data.source_of("ImageNet", "MobileNetV2")
 
 
@@ -228,9 +288,12 @@ class ThirtyBirds(Thirty, data.CUB):
 class ThirtyPictures(Thirty, data.TinyImageNet):
     size = 128
 
+    def __getitem__(self, row):
+        return torch.full((3, 2, 2), float(row)), 0
+
 
 def test_birds_and_tiny_pictures_choose_by_images_of_their_own(monkeypatch):
-    backbone = SimpleNamespace(weights="weights", checksum="1")
+    backbone = Backbone(torch.nn.Identity(), "weights", "1")
     monkeypatch.setitem(data.BACKBONES, "MobileNetV2", lambda: backbone)
     maps = np.zeros((30, 2, 1, 1), np.float16)
     monkeypatch.setattr(data, "extract_feature_maps", lambda *_, **__: maps)
@@ -249,10 +312,41 @@ def test_birds_and_tiny_pictures_choose_by_images_of_their_own(monkeypatch):
     assert pictures.held.nonzero().flatten().tolist() == [20, 21, 22, 23]  # not all that may
     assert torch.equal(pictures.learn, torch.arange(30) < 20)
     assert torch.equal(pictures.test, torch.arange(30) >= 26)
+    assert torch.equal(pictures.seen, torch.arange(20, 30)[torch.tensor([0, 1, 2, 3, 6, 7, 8, 9])])
+    assert len(pictures.used) == 28
+    rows = torch.tensor([7, 3])
+    assert torch.equal(pictures.read(rows)[:, 0, 0, 0], torch.tensor([7.0, 3.0]))  # as it is read
+
+
+def test_boxes_are_judged_at_one_size_whatever_the_network_sees(monkeypatch):
+    class Large(ThirtyBirds):
+        size = 448
+
+    monkeypatch.setitem(
+        data.BACKBONES, "MobileNetV2", lambda: Backbone(torch.nn.Identity(), "weights", "1")
+    )
+    monkeypatch.setattr(
+        data, "extract_feature_maps", lambda *_, **__: np.zeros((30, 2, 1, 1), np.float16)
+    )
+    monkeypatch.setattr(data, "CUB", Large)
+    birds = data.source_of("CUB-50, 14 cells", "MobileNetV2")
+    assert birds.size == 112
+    assert torch.equal(birds.boxes, torch.full((30, 4), 2.0))
+
+
+def test_streamed_maps_give_the_numbers_of_kept_ones():
+    kept, streamed = (source_of(name, "MobileNetV2") for name in ("CUB-50", "Tiny-ImageNet"))
+    averages = heads.pool_part(streamed, streamed.used)["pooled"]
+    assert torch.equal(averages, kept.pooled)
+    streamed = replace(streamed, averages=averages)
+    learned = {("softmax", 0): heads.learn_head(kept, "softmax", rate=0.01, seed=0, epochs=1)}
+    of_kept, of_streamed = (heads.maps_of_part(s, learned, s.seen) for s in (kept, streamed))
+    for name in CONTRASTS:
+        assert torch.equal(of_kept["softmax-0"][name], of_streamed["softmax-0"][name])
 
 
 def test_rates_are_those_of_the_least_held_out_cross_entropy(source):
-    rates = audit.choose_rates(source, seed=0, epochs=1)
+    rates = heads.choose_rates(source, seed=0, epochs=1)
     for found in rates.values():
         assert found["held_out"][str(found["rate"])] == min(found["held_out"].values())
 
@@ -261,36 +355,41 @@ def test_rates_are_those_of_the_least_held_out_cross_entropy(source):
 
 
 def test_boxes_of_cam_unchanged_are_judged_as_its_maps_are(task):
-    found = audit.controls(task, window=4, thresholds=10, seed=0)
-    assert torch.equal(found["as they are"], evaluate(task, "cam", "none", 10)["hits"])
+    found = controls.controls(task, window=4, thresholds=10, seed=0)
+    judged = evaluate(task, "cam", "none", 10)
+    for split in ("held_hits", "test_hits"):
+        assert torch.equal(found["as they are"][split], judged[split])
     assert set(found) == {
         "as they are", "smaller", "nearer the middle", "both",
         "another image's CAM, none", "another image's CAM, shrink_4",
     }  # fmt: skip
 
 
-def test_the_threshold_of_moved_boxes_is_chosen_on_held_out_images(task):
+def test_moved_boxes_are_right_where_the_overlap_is_a_half(task):
     held, test = task.splits
-    boxes = audit.boxes_at(task, "cam", [0.0, 0.5])
-    boxes[held, 1] = task.boxes[held].long()  # right at the second threshold, for them alone
-    boxes[test, 1] = torch.tensor([0, 0, 1, 1])
-    assert not audit.hits_at_chosen_threshold(task, boxes).any()
+    boxes = task.boxes[:, None].repeat(1, 2, 1)  # the truth at the first threshold,
+    boxes[:, 1] = torch.tensor([0.0, 0, 1, 1])  # and a corner at the second
+    found = controls.hits_of_boxes(task, boxes)
+    for split, rows in (("held_hits", held), ("test_hits", test)):
+        assert found[split].shape == (len(rows), 2)
+        assert found[split][:, 0].all()
+        assert not found[split][:, 1].any()
 
 
 def test_boxes_at_a_threshold_are_those_that_the_metric_counts(task):
-    held, test = task.splits
-    maps = place(task.maps["infocam"], "none", task.size)
+    test = task.splits[1]
     chooses = MaxBoxAccuracy(thresholds=20)
-    chooses.update(maps[held], task.boxes[held])
+    maps = place(task.maps["infocam"], "none", task.size)
+    chooses.update(maps[task.splits[0]], task.boxes[task.splits[0]])
     metric = BoxAccuracy(chooses)
     metric.update(maps[test], task.boxes[test])
-    boxes = audit.boxes_at(task, "infocam", [t / 20 for t in range(20)])
-    assert torch.equal(audit.hits_at_chosen_threshold(task, boxes),
-                       metric.hits(maps[test], task.boxes[test])[:, 0])  # fmt: skip
+    boxes = controls.boxes_at(task, "infocam", [t / 20 for t in range(20)]).float()
+    hits = controls.hits_of_boxes(task, boxes)["test_hits"][:, int(metric.chosen)]
+    assert torch.equal(hits, metric.hits(maps[test], task.boxes[test])[:, 0])
 
 
 def test_maps_that_see_nothing_gain_from_a_threshold_for_each_image():
-    for found in audit.evaluate_blind_maps(1, images=200).values():
+    for found in controls.evaluate_blind_maps(1, images=200).values():
         gain = found["per_image"] - found["max_box_acc"]
         assert gain > 3 * (gain / len(found["hits"])) ** 0.5
 
@@ -298,104 +397,32 @@ def test_maps_that_see_nothing_gain_from_a_threshold_for_each_image():
 # --- Summaries ----------------------------------------------------------------------------------
 
 
-def test_means_and_differences_are_over_the_seeds_that_have_both_cells(source):
-    def record(cam, plus=None):
-        cells = {"cam none": {"hits": torch.tensor(cam)}}
-        if plus is not None:
-            cells["cam padded_3"] = {"hits": torch.tensor(plus)}
-        return {"cells": cells}
+def test_what_is_said_of_a_head_has_a_spread():
+    def record(x):
+        head = {"accuracy": x, "information": x, "cosine": x, "box": 0.25,
+                "nats": {"cam": {"total": x, "inside": x / 2}}}  # fmt: skip
+        return {"head": head, "alike": {"cam": torch.tensor([x, x + 0.5]).double()}}
 
-    first = record([True, True, False, False], [True, True, True, False])
-    records = {("softmax", 1): record([False, True, True, True]), ("softmax", 0): first}
-    outcomes = Outcomes(records, source)
-    assert outcomes.first is records["softmax", 0]
-    assert outcomes.hits("softmax", "cam none").tolist() == [0.5, 1, 0.5, 0.5]
-    assert outcomes.hits("softmax", "cam padded_3").tolist() == [1, 1, 1, 0]
-    assert outcomes.difference("softmax", "cam padded_3", "cam none")["mean"] == 0.25
-
-
-def test_what_is_said_of_a_head_has_a_spread_and_nats_have_none():
-    def head(x):
-        return {"accuracy": x, "information": x, "cosine": x, "correlation": {"cam": x},
-                "nats": {"cam": {"total": x, "inside": x / 2}}, "box": 0.25}  # fmt: skip
-
-    found = summarise_heads([head(1.0), head(3.0)])
+    found = summary.summarise_heads([record(1.0), record(3.0)])
     assert found["accuracy"] == {"mean": 2.0, "sd": 2**0.5, "n": 2, "values": [1.0, 3.0]}
-    assert found["correlation"]["cam"]["mean"] == 2
-    assert found["nats"] == {"cam": {"total": 2.0, "inside": 1.0}}
+    alike = found["correlation"]["cam"]
+    assert alike["mean"] == 2.25
+    assert alike["low"] < 2.25 < alike["high"]
+    assert found["nats"]["cam"]["inside"]["mean"] == 1.0
     assert found["box"] == 0.25
 
 
-# --- What the text says of the archive --------------------------------------------------------
-
-
-def test_maps_of_cam_and_infocam_are_alike_after_sgd_and_not_after_adam(full):
-    for place_ in tables.settings_of(full):
-        found = full[place_[0]][place_[1]]
-        alike = {h: e["correlation"]["infocam"]["mean"] for h, e in found["heads"].items()}
-        assert alike["softmax"] > 0.99 > alike["softmax_adam"]
-        assert found["pc_from_softmax"] < 1e-5  # equally many images: PC-softmax is softmax
-
-
-def test_tables_show_the_archived_numbers(full):
-    misread = tables.misread_table(full)
-    assert "| the true boxes themselves | 100.0 | 66.4 |" in misread
-    columns = "| CUB-50, MobileNetV2 | CUB-50, SqueezeNet | Tiny-ImageNet, MobileNetV2 |"
-    cell = full["CUB-50"]["MobileNetV2"]["grid"]["softmax"]["cam"]["padded_4"]["gt_known"]
-    for table in (tables.grid_table(full, ["none", "padded_4"]), tables.windows_table(full),
-                  tables.controls_table(full)):  # fmt: skip
-        assert columns in table
-    assert f"| CAM | padded window 4 | {tables.share(cell)} |" in tables.grid_table(
-        full, ["padded_4"]
-    )
-    assert "| *box: whole picture* | sees nothing |" in tables.grid_table(full, ["none"])
-    assert "another image's CAM, shrunk only 4" in tables.controls_table(full)
-    assert tables.running_means_table(full).count("\n") == 1 + 4 * 3 * 2
-    assert tables.threshold_table(full).count("\n") == tables.nats_table(full).count("\n") == 5
-    assert tables.heads_table(full).count("\n") == 1 + 4 * 4
-    assert "| CUB-50, SqueezeNet | 1,200 | 300 | 1,389 | 0.001 | 0.001 |" in tables.split_table(
-        full
-    )
-
-
-def test_shares_are_written_in_per_cent_with_their_interval():
-    assert tables.share(0.5) == "50.0"
-    assert tables.share({"mean": 0.5, "low": 0.4, "high": 0.6}) == "50.0 [40.0, 60.0]"
-
-
-def test_each_mark_of_the_figures_is_an_archived_difference(full):
-    figure = figures.draw_contrasts(full)
-    names = ["infocam", "infocam_plus", "rivals_1", "rivals_3"]
-    for axes, name in zip(figure.axes, names, strict=True):
-        marks = [bar.lines[0].get_xdata()[0] for bar in axes.containers]
-        expected = [
-            100 * full[d][n]["grid"][head][name]["none"]["minus_cam"]["mean"]
-            for d, n in tables.settings_of(full)
-            for head in tables.HEAD
-        ]
-        assert marks == expected
-    figure = figures.draw_windows(full)
-    titles = [axes.get_title(loc="left") or axes.get_title() for axes in figure.axes]  # by style
-    assert titles == ["window of 3", "window of 4"]
-    assert all(len(axes.containers) == 4 * 3 for axes in figure.axes)
-
-
-def test_the_figure_of_weights_shows_them():
-    lines = figures.draw_weights([(100, 10)] * 2).axes[0].lines
-    np.testing.assert_allclose(lines[0].get_ydata(), weights_of_running_means(100, 10))
-
-
-def test_the_figure_of_misread_boxes_shows_both():
-    boxes = torch.tensor([[8.0, 4, 24, 28]]).repeat(3, 1)
-    scenes = data.Scenes(torch.rand(3, 1, 64, 64), torch.zeros(3).long(), boxes,
-                         torch.zeros(3, 64, 64, dtype=torch.bool))  # fmt: skip
-    for axes in figures.draw_misread_boxes(scenes).axes:
-        true, read = (patch.get_bbox().extents.tolist() for patch in axes.patches)
-        assert true == boxes[0].tolist()
-        np.testing.assert_allclose(read, misread_boxes(boxes)[0])
-
-
-def test_archived_values_are_those_of_the_files(full):
-    for name, values in full.items():
-        path = project_root() / "results" / f"{audit.FILES[name]}.json"
-        assert values == json.loads(path.read_text())["values"]
+def test_outcomes_of_networks_are_told_apart_again():
+    hits = {"test": {"softmax/recognised": np.zeros((1, 3), bool)}}
+    sweeps = {s: {"softmax/cam none": np.ones((1, 3, 2), bool)} for s in ("held", "test")}
+    labels = {s: np.arange(3, dtype=np.uint8) for s in ("held", "test")}
+    one = Outcomes(np.ones(3, int), labels, hits, sweeps=sweeps)
+    other = replace(one, sweeps={s: {k: ~v for k, v in by.items()} for s, by in sweeps.items()})
+    both = summary.of_all_networks({"A": one, "A b": other})
+    for name, of in (("A", one), ("A b", other)):
+        again = summary.of_network(both, name)
+        assert again.sweeps.keys() == of.sweeps.keys()
+        for split, by in of.sweeps.items():
+            assert list(again.sweeps[split]) == list(by)
+            for cell, found in by.items():
+                assert np.array_equal(again.sweeps[split][cell], found)

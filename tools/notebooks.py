@@ -148,7 +148,9 @@ def strip_run_metadata(notebook: NotebookNode) -> NotebookNode:
 def read_claims(root: Path = ROOT) -> list[dict[str, Any]]:
     """The entries of claims/*.yml as they are; none if there are no such files."""
     texts = (p.read_text(encoding="utf-8") for p in sorted((root / "claims").glob("*.yml")))
-    return [entry for text in texts for entry in yaml.safe_load(text) or []]
+    # The safe loader in C, where there is one, needs a tenth of the time.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return [entry for text in texts for entry in yaml.load(text, loader) or []]
 
 
 def kernel_environment(root: Path) -> dict[str, str]:

@@ -1,13 +1,15 @@
 """Classifiers trained on parts of the data, and what they give to the samples left out."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from joblib import Parallel, delayed
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
 from softmi.estimators._networks import CHUNK
@@ -78,6 +80,15 @@ def cross_fit(
     return CrossFit(log_q, fold, stacks, total[:, :BINS], total[:, BINS])
 
 
+@lru_cache(maxsize=1)
+def _thread_pools(modules: int) -> ThreadpoolController:
+    """All thread pools of this process, looked for anew once more modules are loaded.
+
+    To search the process for its libraries takes as long as a light classifier to be trained.
+    """
+    return ThreadpoolController()
+
+
 def fit_and_score(
     x: np.ndarray,
     y: np.ndarray,
@@ -96,7 +107,7 @@ def fit_and_score(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(1):
+        with _thread_pools(len(sys.modules)).limit(limits=1):
             stack = fit_stack(
                 x, y, train, classes, classifiers=classifiers, seed=seed, device=device
             )

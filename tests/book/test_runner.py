@@ -4,6 +4,7 @@ Each execution costs the start of a kernel, a second or two: tests share what th
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,17 +46,34 @@ if profile == "full":
 '''
 
 
+def make_project(folder: Path) -> Path:
+    for name in ("notebooks", "softmi", "results", "claims"):
+        (folder / name).mkdir()
+    (folder / "softmi/__init__.py").write_text("ANSWER = 42\n")
+    (folder / "notebooks/01_tiny.py").write_text(SOURCE)
+    (folder / "claims/01_tiny.yml").write_text("[{id: a, notebook: 01_tiny}]")
+    (folder / "claims/02_x.yml").write_text("[{id: b, notebook: 02_x}]")
+    return folder
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project whose one notebook was never run."""
-    for folder in ("notebooks", "softmi", "results"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "softmi/__init__.py").write_text("ANSWER = 42\n")
-    (tmp_path / "notebooks/01_tiny.py").write_text(SOURCE)
-    (tmp_path / "claims").mkdir()
-    (tmp_path / "claims/01_tiny.yml").write_text("[{id: a, notebook: 01_tiny}]")
-    (tmp_path / "claims/02_x.yml").write_text("[{id: b, notebook: 02_x}]")
-    return tmp_path
+    return make_project(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose notebook the runner has run once."""
+    folder = make_project(tmp_path_factory.mktemp("first_run"))
+    assert runner(folder) == 0
+    return folder
+
+
+@pytest.fixture
+def run_once(first_run: Path, tmp_path: Path) -> Path:
+    """A copy of it, to work on."""
+    return shutil.copytree(first_run, tmp_path / "copy")
 
 
 def runner(project: Path, *arguments: str) -> int:
@@ -103,9 +121,8 @@ def wait_for(path: Path, seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
-def test_run_then_skip_then_force_gives_the_same_bytes(project, capsys):
-    assert runner(project) == 0
-    pair = pair_of(project)
+def test_run_then_skip_then_force_gives_the_same_bytes(run_once, capsys):
+    pair = pair_of(run_once)
     first = pair.built.read_bytes()
     assert pair.why_stale() is None
     assert "42 smoke 0 notebooks {" in stdout(pair.built)
@@ -113,10 +130,10 @@ def test_run_then_skip_then_force_gives_the_same_bytes(project, capsys):
     assert "papermill" not in first.decode()
 
     capsys.readouterr()
-    assert runner(project) == 0
+    assert runner(run_once) == 0
     assert "01_tiny: up to date" in capsys.readouterr().out
 
-    assert runner(project, "--force") == 0
+    assert runner(run_once, "--force") == 0
     assert pair.built.read_bytes() == first
 
 
@@ -146,20 +163,18 @@ def test_each_thing_that_a_notebook_depends_on_makes_it_stale(project, capsys):
         assert pair.stamp() == stamp, name
 
 
-def test_edit_reruns_and_keeps_the_ids_of_cells(project):
-    assert runner(project) == 0
-    pair = pair_of(project)
+def test_edit_reruns_and_keeps_the_ids_of_cells(run_once):
+    pair = pair_of(run_once)
     before = [cell.id for cell in pair.read_built().cells]
     edit(pair.source, "print(ANSWER,", "print(ANSWER + 1,")
     assert pair.why_stale() == "its cells differ from the .py"
-    assert runner(project) == 0
+    assert runner(run_once) == 0
     assert [cell.id for cell in pair.read_built().cells] == before
     assert "43 smoke" in stdout(pair.built)
 
 
-def test_outputs_cleared_by_hand_and_conflict_markers_are_mended(project):
-    assert runner(project) == 0
-    pair = pair_of(project)
+def test_outputs_cleared_by_hand_and_conflict_markers_are_mended(run_once):
+    pair = pair_of(run_once)
     good = pair.built.read_bytes()
     notebook = pair.read_built()
     notebook.cells[-1].execution_count = None
@@ -167,7 +182,7 @@ def test_outputs_cleared_by_hand_and_conflict_markers_are_mended(project):
     assert pair.why_stale() == "some cells were not executed"
     pair.built.write_text("<<<<<<< HEAD\n{}\n")
     assert pair.why_stale() == "unreadable"
-    assert runner(project) == 0
+    assert runner(run_once) == 0
     assert pair.built.read_bytes() == good
 
 

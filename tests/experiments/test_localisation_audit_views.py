@@ -9,9 +9,12 @@ import torch
 
 from softmi.datasets import misread_boxes
 from softmi.datasets.scenes import Scenes
+from softmi.evidence.chosen import best_choice
+from softmi.evidence.outcomes import load_outcomes
 from softmi.evidence.results import project_root
 from softmi.experiments import localisation_audit as audit
 from softmi.experiments import localisation_audit_figures as figures
+from softmi.experiments import localisation_audit_summary as summary
 from softmi.experiments import localisation_audit_tables as tables
 from softmi.experiments.published_code import weights_of_running_means
 
@@ -100,3 +103,58 @@ def test_archived_values_are_those_of_the_files(full):
     for name, values in full.items():
         path = project_root() / "results" / f"{audit.FILES[name]}.json"
         assert values == json.loads(path.read_text())["values"]
+
+
+def test_archived_shares_follow_from_the_outcomes_that_are_kept(full):
+    """GT-known and Top-1 of each seed, at the threshold that is best for its held-out images."""
+    for name, networks in full.items():
+        kept = load_outcomes(audit.FILES[name])
+        for network, values in networks.items():
+            of = summary.of_network(kept, network)
+            for head, contrast, geometry, cell in cells_of(values):
+                sweep = f"{head}/{contrast} {geometry}"
+                chosen = best_choice(of.sweeps["held"][sweep])[:, None, None]
+                right = np.take_along_axis(of.sweeps["test"][sweep], chosen, 2)[:, :, 0]
+                recognised = of.hits["test"][f"{head}/recognised"]
+                assert cell["gt_known"]["values"] == pytest.approx(right.mean(1), abs=1e-9)
+                assert cell["top1"]["values"] == pytest.approx(
+                    (right & recognised).mean(1), abs=1e-9
+                )
+
+
+SETTINGS_OF_ALL = [
+    pytest.param(name, network, marks=[pytest.mark.minutes] if i else [])
+    for i, (name, network) in enumerate(tables.settings_of(audit.SETTINGS["full"].networks))
+]
+
+
+@pytest.mark.parametrize(("name", "network"), SETTINGS_OF_ALL)
+def test_archived_intervals_follow_from_the_outcomes_that_are_kept(name, network, full):
+    found = summary.differences(summary.of_network(load_outcomes(audit.FILES[name]), network))
+    values, compared = full[name][network], 0
+    for head, contrast, geometry, cell in cells_of(values):
+        for key, interval in found["grid"][head][contrast][geometry].items():
+            same_interval(cell[key], interval)
+            compared += 1
+    for key in ("minus_centred_box", "controls", "controls_difference"):
+        for name_, entry in found[key].items():
+            if "mean" in entry:
+                same_interval(values[key][name_], entry)
+                compared += 1
+                continue
+            for geometry, interval in entry.items():
+                same_interval(values[key][name_][geometry], interval)
+                compared += 1
+    assert compared > 100
+
+
+def cells_of(values):
+    for head, contrasts in values["grid"].items():
+        for contrast, geometries in contrasts.items():
+            for geometry, cell in geometries.items():
+                yield head, contrast, geometry, cell
+
+
+def same_interval(stored, computed):
+    for key, value in computed.items():
+        assert stored[key] == pytest.approx(value, abs=1e-9), key

@@ -60,9 +60,9 @@ class Settings:
 
     """
 
-    rates: tuple[float, ...] = (0.001, 0.003, 0.01)
+    rates: tuple[float, ...] = (0.003, 0.01)
     seeds: int = 3
-    epochs: int = 20
+    epochs: int = 10
     batch_size: int = 32
     head_factor: float = 10.0
     momentum: float = 0.9

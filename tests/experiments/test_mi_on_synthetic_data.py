@@ -234,8 +234,8 @@ def test_mine_has_the_points_first_weights_and_steps_of_the_classifier(trained, 
 
 
 def test_mine_learns_what_the_classifier_learns_from_enough_points():
-    """At d = 1, to 0.03 nats: 5,000 points and 25 steps leave a few hundredths."""
-    settings = replace(TINY, train=500, epochs=20, fresh=20_000)
+    """At d = 1, to 0.03 nats: 5,000 points and 200 steps leave a few thousandths."""
+    settings = replace(TINY, train=500, batch=500, epochs=20, fresh=20_000)
     found = mine.run_mine("balanced_d1", 0, settings, "auto")  # as the chapter calls it
     assert abs(found["error"]) < 0.03
     assert found["value"] - found["error"] == pytest.approx(truth_of("balanced_d1"), abs=0.03)

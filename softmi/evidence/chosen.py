@@ -6,17 +6,18 @@ each draw of the bootstrap: an interval that takes it as given is too narrow.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int, UInt16
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
 from softmi.evidence.statistics import crossed_interval
 
 Hits = Bool[np.ndarray, "_seeds _images _choices"]
-AT_A_TIME = 200  # draws whose counts are held in memory at once
+AT_A_TIME = 200  # draws whose counts are multiplied at once
 
 
 def best_choice(held: Hits) -> Int[np.ndarray, " _seeds"]:
@@ -97,12 +98,11 @@ def chosen_interval(
     rows, variance = x.mean(1), {"seeds": 0.0, "interaction": 0.0}
     if seeds > 1:
         variance = crossed_interval(x, confidence=confidence)["variance"]
-    draw = np.random.default_rng(seed)
-    parts = [min(AT_A_TIME, draws - done) for done in range(0, draws, AT_A_TIME)]
     choosing, judged = ([h.astype(np.float32) for h in both] for both in (held, test))
+    classes = groups and tuple(tuple(np.asarray(of).tolist()) for of in groups)
+    counts = _counts(seed, draws, (others, images), classes)
     means = np.concatenate([
-        _drawn_means(choosing, judged, *_counts(draw, number, (others, images), groups))
-        for number in parts
+        _drawn_means(choosing, judged, *(of.astype(np.float32) for of in part)) for part in counts
     ])
     tail, freedom = (1 - confidence) / 2, max(seeds - 1, 1)
     of_seeds = student_t.isf(tail, freedom) ** 2 * (variance["seeds"] + variance["interaction"])
@@ -122,14 +122,25 @@ def chosen_interval(
     } | ({"variance": variance} if seeds > 1 else {})
 
 
+Drawn = UInt16[np.ndarray, "_draws _images"]
 Counts = Float32[np.ndarray, "_draws _images"]  # whole numbers, exact up to 2^24
 FloatHits = Float32[np.ndarray, "_seeds _images _choices"]
+Groups = tuple[tuple[int, ...], tuple[int, ...]]
 
 
+@lru_cache(maxsize=4)  # the differences of a result are over the same images and the same draws
 def _counts(
-    draw: np.random.Generator, number: int, images: tuple[int, int], groups: Any
-) -> tuple[Counts, Counts]:
-    """How often each held-out and each test image is drawn, `number` times."""
+    seed: int, draws: int, images: tuple[int, int], groups: Groups | None
+) -> list[tuple[Drawn, Drawn]]:
+    """How often each held-out and each test image is drawn, `AT_A_TIME` draws a part."""
+    draw = np.random.default_rng(seed)
+    numbers = [min(AT_A_TIME, draws - done) for done in range(0, draws, AT_A_TIME)]
+    return [_counts_of_part(draw, number, images, groups) for number in numbers]
+
+
+def _counts_of_part(
+    draw: np.random.Generator, number: int, images: tuple[int, int], groups: Groups | None
+) -> tuple[Drawn, Drawn]:
     if groups is None:
         held, test = (_multinomial(draw, n, number) for n in images)
         return held, test
@@ -140,8 +151,8 @@ def _counts(
     return picks[:, of_held], picks[:, of_test]
 
 
-def _multinomial(draw: np.random.Generator, n: int, number: int) -> Float32[np.ndarray, "_ _n"]:
-    return draw.multinomial(n, np.full(n, 1 / n), number).astype(np.float32)
+def _multinomial(draw: np.random.Generator, n: int, number: int) -> UInt16[np.ndarray, "_ _n"]:
+    return draw.multinomial(n, np.full(n, 1 / n), number).astype(np.uint16)
 
 
 def _drawn_means(

@@ -57,7 +57,7 @@ seed = 0
 device = "auto"
 
 # %% [markdown]
-# The smoke {term}`profile`, which is what ran for this page, leaves out the highest dimension and trains one network a task on a fifth of the paper's data.
+# The smoke {term}`profile`, which is what ran for this page, has one dimension and five, a fifth of the paper's data and one seed.
 # The full profile has the paper's dimensions, its sample sizes and its network, and repeats everything from new data for five {term}`seeds <seed>`.
 
 # %%
@@ -185,7 +185,7 @@ print("the gradients differ by less than 1e-15")
 # One call runs all of this; in the full profile the numbers of each seed are kept under `_build/full/`, so that an interrupted run goes on where it stopped.
 # It also checks what it has to show, and stops if it does not.
 # Each reading has to agree with the truth within four standard errors, for the luck of the test points, and an allowance for training on a small set, twice the largest shortfall of six trial seeds.
-# In one and two dimensions the wrong constant has to lie above the truth; shuffled labels must tell nothing on fresh points, and the small training set has to be "explained" almost completely.
+# In one dimension, and in two where they are run, the wrong constant has to lie above the truth; shuffled labels must tell nothing on fresh points, and the small training set has to be "explained" almost completely.
 
 # %%
 live = run(profile, seed=seed, device=device)

@@ -195,6 +195,7 @@ show.draw_rules(values, "official", f"{data}, this run: the rule moves both netw
 # Each thin line is one network that was asked twice; the bold lines are means over seeds.
 # With a dozen pictures of each rare digit the networks have hardly learnt the odds, so what theory says of the right panel, that lines cannot rise, needs the full data below; the left panel does not.
 # The checks hold the run to what theory says, by two standard errors of the differences over seeds: more than four were seen, but another machine rounds to other networks.
+# Rate and epochs of the smoke profile were set so that it takes seconds and passes with every three of nine seeds.
 # The intervals are wider than those, since they are over the few test pictures too.
 
 # %%

@@ -152,7 +152,7 @@ for name, found in values.items():
 # ## The live run
 #
 # Mean and standard deviation over seeds; every digit is one of "few" or "medium" here.
-# A few hundred steps on two hundred pictures rank no losses.
+# A hundred and forty steps on two hundred pictures rank no losses.
 # LDAM in particular multiplies its logits by thirty and so takes larger steps at the same rate: at a rate that suits the others its training can fail, and at the small one that it bears the others learn slowly.
 # What the live run can show is what one and the same network does under other rules.
 

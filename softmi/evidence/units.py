@@ -7,6 +7,7 @@ import json
 import textwrap
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -37,8 +38,7 @@ def code_digest(*parts: Any) -> str:
         name = name or part.__name__
         if name in seen:
             continue
-        tree = ast.parse(textwrap.dedent(inspect.getsource(part)))
-        seen[name] = ast.dump(_without_docstrings(tree))
+        tree, seen[name] = _syntax(part)
         for used, value in _names_used(tree, part):
             if isinstance(value, FunctionType | type):
                 if value.__module__.partition(".")[0] == PACKAGE:
@@ -46,6 +46,13 @@ def code_digest(*parts: Any) -> str:
             else:
                 seen[f"{name}: {used}"] = repr(value)
     return hashlib.sha256(json.dumps(sorted(seen.items())).encode()).hexdigest()
+
+
+@cache
+def _syntax(part: Any) -> tuple[ast.Module, str]:
+    """Tree of what stands in the file, without docstrings, and its text."""
+    tree = _without_docstrings(ast.parse(textwrap.dedent(inspect.getsource(part))))
+    return tree, ast.dump(tree)
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -50,7 +50,7 @@ class Settings:
 
 
 SETTINGS = {
-    "smoke": Settings("digits", 16, 20, 0.08, seeds=5, check_epochs=3),
+    "smoke": Settings("digits", 16, 16, 0.12, seeds=3, check_epochs=2),
     "full": Settings("MNIST", 28, 8, 0.01, seeds=10, check_epochs=1),  # the authors' numbers
 }
 

@@ -79,7 +79,7 @@ class Settings:
 
 
 SETTINGS: dict[Profile, Settings] = {
-    "smoke": Settings(data="digit scenes", seeds=1, thresholds=20, windows=(3,)),
+    "smoke": Settings(data="digit scenes", seeds=1, thresholds=10, windows=(3,)),
     "full": Settings(data="CUB-50", seeds=5, thresholds=100, windows=(2, 3, 4)),
 }
 

@@ -60,7 +60,7 @@ _LDAM: dict[str, Any] = {
 }  # fmt: skip
 RECIPES = {
     "digits": Recipe(
-        "digits", "LeNet", 30, 32, 0.005, 0.9, 0.0, warm_up=0.2,
+        "digits", "LeNet", 18, 32, 0.005, 0.9, 0.0, warm_up=0.2,
         source="none; a rate at which the training loss of every loss falls, LDAM-DRW's included",
     ),
     "mnist": Recipe(

@@ -84,7 +84,7 @@ class Settings:
 
 
 SETTINGS: Mapping[str, Settings] = {
-    "smoke": Settings(n=1_000, n_others=1_000, seeds=1, tasks=(LIVE,)),
+    "smoke": Settings(n=500, n_others=500, seeds=1, tasks=(LIVE,)),
     "full": Settings(
         n=5_000, n_others=2_000, seeds=3, tasks=(*known_tasks(), *IMAGES),
         coverage_tasks=tuple(coverage_tasks()), coverage=200,

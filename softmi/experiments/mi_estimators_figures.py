@@ -31,7 +31,7 @@ def draw_estimates(record: Values) -> None:
     axes.set_yticks(range(len(methods)), [method for method, _ in methods])
     axes.set(xlabel="I(X;Y) in nats; line: truth, dotted: the cap H(Y)",
              ylim=(-0.6, len(methods) - 0.4))  # fmt: skip
-    axes.set_title("Ten Gaussians in 20 dimensions, 1,000 samples, this page's run")
+    axes.set_title(f"Ten Gaussians in 20 dimensions, {record['n']:,} samples, this page's run")
     plt.show()
 
 

@@ -62,7 +62,7 @@ class Settings:
 
 
 SETTINGS: Mapping[str, Settings] = {
-    "smoke": Settings(seeds=1, networks=1, batches=200, draws=10, largest=30_000, points=2_000,
+    "smoke": Settings(seeds=1, networks=1, batches=100, draws=10, largest=10_000, points=1_200,
                       batch=128, kinds=("long-tailed",)),
     "full": Settings(seeds=5, networks=4, batches=1_000, draws=50, largest=100_000, points=5_000,
                      batch=128, kinds=("balanced", "long-tailed")),

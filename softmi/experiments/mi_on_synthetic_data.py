@@ -36,7 +36,7 @@ from softmi.experiments.mi_on_synthetic_data_summary import summarise_units
 NAME = "02_mi_on_synthetic_data"
 SETTINGS: Mapping[Profile, Settings] = {
     "smoke": Settings(
-        dimensions=(1, 2, 5), seeds=1, train=1_000, batch=500, epochs=10, fresh=50_000, tests=5,
+        dimensions=(1, 5), seeds=1, train=1_000, batch=500, epochs=10, fresh=20_000, tests=2,
         memorise=150, permuted=("imbalanced_d1",), allowance=0.025,
     ),
     "full": Settings(

@@ -16,7 +16,7 @@ def test_numbers_of_the_recipes_are_those_of_their_sources():
     found = {key: tuple(getattr(r, f) for f in fields) for key, r in RECIPES.items()}
     ldam = (128, 0.1, 0.9, 2e-4, 0.025, (0.8, 0.9), 0.01, True)
     assert found == {
-        "digits": (30, 32, 0.005, 0.9, 0.0, 0.2, (), 0.1, False, 24),
+        "digits": (18, 32, 0.005, 0.9, 0.0, 0.2, (), 0.1, False, 14),
         "mnist": (8, 64, 0.01, 0.5, 0.0, 0.0, (), 0.1, False, 6),
         "cifar10lt": (10, *ldam, 8),
         "cifar10lt_published": (200, *ldam, 160),

@@ -202,6 +202,8 @@ def test_an_interval_holds_its_estimate_and_a_bound_lies_below_it():
 def test_a_record_has_both_estimates_and_those_of_all_rivals(monkeypatch):
     quick = partial(mi_estimators.critic_mutual_information, epochs=2)
     monkeypatch.setattr(mi_estimators, "critic_mutual_information", quick)
+    ours = partial(mi_estimators.SoftmaxMutualInformation, folds=2)
+    monkeypatch.setattr(mi_estimators, "SoftmaxMutualInformation", ours)
     tiny = Settings(n=60, n_others=60, seeds=1, tasks=("paper_balanced_d1",))
     found = run("smoke", seed=4, settings=tiny)
     [record] = found["runs"]["paper_balanced_d1"]

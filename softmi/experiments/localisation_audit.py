@@ -346,8 +346,18 @@ def run_data(
 def archived() -> dict[str, dict[str, Any]]:
     """Return the values of the archived full run by data set and network.
 
+    Of those data sets that have been run: each has a result of its own.
+
     Raises:
-        FileNotFoundError: Not run yet.
+        FileNotFoundError: None has been run yet.
 
     """
-    return {data: load_result(FILES[data])["values"] for data in SETTINGS["full"].networks}
+    found, missing = {}, None
+    for data in SETTINGS["full"].networks:
+        try:
+            found[data] = load_result(FILES[data])["values"]
+        except FileNotFoundError as error:
+            missing = error
+    if not found and missing:
+        raise missing
+    return found

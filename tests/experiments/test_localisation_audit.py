@@ -14,7 +14,7 @@ from softmi import BoxAccuracy, MaxBoxAccuracy
 from softmi.evidence.chosen import chosen_interval
 from softmi.evidence.ledger import load_claims
 from softmi.evidence.outcomes import Outcomes, load_outcomes
-from softmi.evidence.results import load_result, lookup, project_root
+from softmi.evidence.results import load_result, lookup, project_root, save_result
 from softmi.experiments import infocam_summary
 from softmi.experiments import localisation_audit as audit
 from softmi.experiments import localisation_audit_controls as controls
@@ -134,6 +134,8 @@ def small_run(tmp_path_factory):
 
 def test_full_profile_gives_what_the_archive_holds_and_claims_read(small_run, full):
     for name, now in small_run.results.items():
+        if name not in full:
+            continue
         before = load_result(audit.FILES[name])
         assert set(now["protocol"]) == set(before["protocol"])
         assert now["provenance"]["seeds"] == [0, 1]
@@ -161,6 +163,17 @@ def test_an_interrupted_run_goes_on_from_what_is_kept(small_run):
     averages, maps = 2, 3 * 2  # parts of 16: of 30 images of one data set, of 20 of each of three
     heads_and_rates = 3 * (1 + 2 * 2 + 1)  # rates, heads, and PC-softmax to compare with
     assert len(small_run.kept) == averages + maps + heads_and_rates + 3 * 2 * 2
+
+
+def test_data_sets_that_have_not_been_run_are_left_out_of_the_archive(tmp_path, monkeypatch):
+    for folder in ("claims", "notebooks"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setenv("SOFTMI_ROOT", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="tiny_14_cells"):
+        audit.archived()
+    save_result(audit.FILES["CUB-50"], {"network": {}}, protocol={}, profile="full", seeds=[0],
+                seconds=0.0)  # fmt: skip
+    assert audit.archived() == {"CUB-50": {"network": {}}}
 
 
 def test_all_intervals_follow_from_the_outcomes_that_are_kept(small_run):

@@ -124,7 +124,7 @@ def test_archived_shares_follow_from_the_outcomes_that_are_kept(full):
 
 SETTINGS_OF_ALL = [
     pytest.param(name, network, marks=[pytest.mark.minutes] if i else [])
-    for i, (name, network) in enumerate(tables.settings_of(audit.SETTINGS["full"].networks))
+    for i, (name, network) in enumerate(tables.settings_of(audit.archived()))
 ]
 
 

@@ -11,7 +11,7 @@ are chosen on images that are put aside.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -181,8 +181,10 @@ def measure(
 def run_network(
     data: str, network: str, settings: Settings, *, seed: int = 0, device: str = "cpu",
     keep: bool = False,
-) -> tuple[dict[str, Any], Outcomes, dict[str, str]]:  # fmt: skip
-    """All heads of one network on one data set: its values, its outcomes, and checksums.
+) -> tuple[dict[str, Any], Outcomes, dict[str, str], float]:  # fmt: skip
+    """All heads of one network on one data set: values, outcomes, checksums and seconds.
+
+    Seconds are those of the units, whenever they were computed.
 
     Args:
         data: Name of the data set.
@@ -201,14 +203,21 @@ def run_network(
     codes = [code_digest(top) for top in tops] if keep else []
     seeds, epochs = range(seed, seed + settings.seeds), settings.epochs
 
+    spent = []
+
     def unit(
         name: str, top: Callable[..., Any], compute: Callable[[], dict[str, Any]], **depends: Any
     ) -> dict[str, Any]:
-        if not keep:
-            return compute()
+        def timed() -> dict[str, Any]:
+            began = time.perf_counter()
+            return compute() | {"seconds": time.perf_counter() - began}
+
         needs = {"codes": codes[: tops.index(top) + 1]}  # and of what came before
-        return kept_unit(folder, f"{label}-{name}", made_by | needs | depends,
-                         lambda _: compute())  # fmt: skip
+        found = timed() if not keep else kept_unit(
+            folder, f"{label}-{name}", made_by | needs | depends, lambda _: timed()
+        )  # fmt: skip
+        spent.append(found.pop("seconds"))
+        return found
 
     if isinstance(source.features, StreamedMaps):
         rows = source.used.split(PART)
@@ -230,22 +239,16 @@ def run_network(
     learned = {(head, s): head_of(head, s) for head in settings.heads for s in seeds}
     made_of = {"heads": settings.heads, "seeds": list(seeds), "epochs": epochs}
 
-    @cache
-    def maps() -> dict[str, dict[str, Tensor]]:
-        parts = [
-            unit(
-                f"maps-{i}", maps_of_part, partial(maps_of_part, source, learned, rows), **made_of
-            )
-            for i, rows in enumerate(source.seen.split(PART))
-        ]
-        return {
-            key: {n: torch.cat([part[key][n] for part in parts]) for n in CONTRASTS}
-            for key in parts[0]
-        }
+    parts = [
+        unit(f"maps-{i}", maps_of_part, partial(maps_of_part, source, learned, rows), **made_of)
+        for i, rows in enumerate(source.seen.split(PART))
+    ]
 
     def judged(head: str, s: int) -> dict[str, Any]:
+        of_head = [part[f"{head}-{s}"] for part in parts]
+        maps = {name: torch.cat([of[name] for of in of_head]) for name in CONTRASTS}
         return measure(
-            source, data, head, learned[head, s], maps()[f"{head}-{s}"],
+            source, data, head, learned[head, s], maps,
             seed=s, thresholds=settings.thresholds,
         )  # fmt: skip
 
@@ -267,7 +270,7 @@ def run_network(
         # With equally many images of each class the two losses are one: rounding only.
         "pc_from_softmax": float((again - first).norm() / first.norm()),
     }
-    return values, outcomes, source.checksums
+    return values, outcomes, source.checksums, sum(spent)
 
 
 def run(profile: Profile, *, seed: int = 0, device: str = "cpu") -> dict[str, dict[str, Any]]:
@@ -315,15 +318,15 @@ def run_data(
         Its values by network, and the outcomes of all networks.
 
     """
-    networks, started = settings.networks[data], time.perf_counter()
+    networks, seconds = settings.networks[data], 0.0
     values: dict[str, Any] = {}
     found: dict[str, Outcomes] = {}
     checksums: dict[str, str] = {}
     for network in networks:
-        values[network], found[network], sums = run_network(
+        values[network], found[network], sums, spent = run_network(
             data, network, settings, seed=seed, device=device, keep=profile == "full"
         )
-        checksums |= sums
+        checksums, seconds = checksums | sums, seconds + spent
     outcomes = of_all_networks(found)
     if coarse is not None:
         for network in networks:
@@ -337,7 +340,7 @@ def run_data(
     save_result(
         FILES[data], values, protocol=protocol, profile=profile, device=device,
         seeds=list(range(seed, seed + settings.seeds)), data=checksums,
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
         outcomes=save_outcomes(FILES[data], outcomes, profile),
     )  # fmt: skip
     return values, outcomes

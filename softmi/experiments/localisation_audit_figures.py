@@ -74,6 +74,8 @@ def draw_contrasts(values: Values) -> Figure:
     _name_settings(panels[0], places)
     figure.supxlabel("GT-known minus that of CAM, points; both in the authors' window",
                      fontsize=10)  # fmt: skip
+    figure.suptitle("infoCAM gains where Adam trained the head (squares)", fontsize=11, x=0.01,
+                    ha="left")  # fmt: skip
     return figure
 
 
@@ -88,7 +90,7 @@ def draw_windows(values: Values) -> Figure:
             label = None if y else GEOMETRY_NAMES[kind]
             _draw_interval(axes, entry, -y - 0.25 * (j - 1), fmt="osD"[j], markersize=5,
                            color=colour(ink), label=label)  # fmt: skip
-    _finish(axes, "")
+    _finish(axes, "The window sum gains everywhere; what in it gains differs")
     _name_settings(axes, places)
     axes.legend(fontsize=9)
     axes.set_xlabel("GT-known of CAM minus that without a window, points")

@@ -26,7 +26,7 @@ from softmi.experiments.published_code import (
 MAIN = "softmax"  # the head that has controls, boxes and the ingredients of the window
 # What is said of a cell beside its intervals.
 COUNTED = ("held_out", "max_box_acc", "v2", "max_box_acc_v2", "per_image", "fixed", "threshold")
-INTERVAL = ("mean", "low", "high", "low_classes", "high_classes", "n", "values")
+INTERVAL = ("mean", "low", "high", "low_classes", "high_classes", "n", "values", "variance")
 OF_A_HEAD = ("accuracy", "information", "cosine")
 Records = Mapping[tuple[str, int], Mapping[str, Any]]  # by head and seed
 

@@ -144,7 +144,7 @@ assert published.unclamped_iou(a, together) == box_iou(a, together, inclusive=Tr
 # ## The run
 #
 # The rate of each optimiser is chosen by the {term}`cross-entropy` of the images put aside, once for each network and data set; the other heads take it as it is.
-# Every head has three {term}`seeds <seed>`, and every interval holds what seeds, images and the choice of thresholds do.
+# Every head is trained from several {term}`seeds <seed>`, and every interval holds what seeds, images and the choice of thresholds do.
 
 # %%
 values = audit.run(profile, seed=seed, device=device)
@@ -215,7 +215,7 @@ places = tables.settings_of(full)
 for d, b in places:
     cell = full[d][b]["grid"]["softmax"]["infocam"][tables.in_window(d)]
     each, best, held = (cell[k]["mean"] for k in ("per_image", "max_box_acc", "gt_known"))
-    assert each - held > 0.1 and best >= held
+    assert each - held > 0.05 and best > held - 1e-9  # stored with ten digits
     print(f"{d}, {b}: {each - held:.1%} by choosing for each image, {best - held:.1%} on the test")
 
 # %% [markdown]
@@ -291,7 +291,7 @@ for d, b in places:
 _ = figures.draw_windows(full)
 
 # %% [markdown]
-# On birds, whose boxes are a third of the picture, a smaller map helps; on Tiny-ImageNet, whose boxes are half of it, the same shrinking makes boxes too small and does great harm.
+# On birds, whose boxes are a third of the picture, a smaller map helps where cells are coarse; on Tiny-ImageNet, whose boxes are half of it, the same shrinking of 4 x 4 cells makes boxes too small and does great harm.
 # The padded sum gains in both, since it also fades at the border, where a threshold then cuts.
 # None of the three knows more about the object than the map that it starts from.
 #
@@ -308,8 +308,8 @@ for d, b in places:
           f"nearer minus both {in_points(moved['nearer_minus_both'])}")
 
 # %% [markdown]
-# On birds it is the size first: boxes of CAM are too large, and made smaller where they stand they gain most of what there is to gain.
-# Moving them to the middle gains as well, and adds little on top.
+# On birds it is the size first: boxes of CAM are too large, and made smaller where they stand they gain most of what there is to gain, but for EfficientNet-Lite0 in fine cells, whose boxes have the right size.
+# Moving them to the middle gains as well in coarse cells, and adds little on top.
 # Another image's map keeps much of its score in coarse cells and loses it in fine ones: the coarser the map, the more of its score is habit.
 #
 # ### In nats

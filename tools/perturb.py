@@ -61,7 +61,9 @@ def turning_shift(check: Check, ours: Any) -> float:
     low, high = interval(ours)
     met, beyond = check.outcome(ours) == "met", 2 * check.margin or 1.0
     if check.relation == "equals":
-        return check.target - (low + high) / 2 + (beyond + high - low if met else 0.0)
+        # An interval too wide to lie within the margin cannot be met: if it is open, move it away.
+        away = met or (check.outcome(ours) == "open" and high - low > 2 * check.margin)
+        return check.target - (low + high) / 2 + (beyond + high - low if away else 0.0)
     sign = 1 if check.relation == "above" else -1
     edge = low if check.relation == "above" else high
     distance = sign * (edge - check.target) - check.margin

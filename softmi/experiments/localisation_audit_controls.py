@@ -108,4 +108,4 @@ def evaluate_blind_maps(seed: int = 0, *, images: int = 400) -> dict[str, dict[s
     maps = {"noise": torch.rand(images, 6, 6, generator=draw), "hill": hill.expand(images, 16, 16)}
     boxes, held = torch.cat([corner, corner + sides], dim=1), torch.arange(images) % 2 == 0
     task = Task(maps, torch.zeros(images, 10), torch.zeros(images).long(), boxes, held, 64)
-    return {name: evaluate(task, name, "none", thresholds=20) for name in maps}
+    return {name: evaluate(task, name, "none", thresholds=20, v2=True) for name in maps}

@@ -250,7 +250,7 @@ display(Markdown(tables.differences_table(full)))
 # With a head that Adam trained infoCAM is better, on both data sets and with every network, and on the birds by far.
 # It is not infoCAM that changes, but CAM: Adam's steps move the mean weight, the {term}`gauge`, which no probability depends on, and CAM shows it.
 #
-# InfoCAM+ is above CAM on the birds in each setting, not each time beyond doubt, and on Tiny-ImageNet it is like it.
+# InfoCAM+ is above CAM on the birds in each setting, not each time beyond doubt, and on Tiny-ImageNet at most a little.
 # The contrasts with rivals find the part that tells a species from its like, and miss the whole bird.
 
 # %% tags=["nbval-check-output"]

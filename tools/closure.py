@@ -8,7 +8,6 @@ import ast
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 PACKAGE = "softmi"
 
@@ -49,58 +48,43 @@ def code_alone(text: str) -> str:
     )
 
 
-class _Mentions(NamedTuple):
-    """What a source says of the package, and of anything that may turn out to be the package's."""
-
-    imports: list[tuple[list[str], str | None]]  # import a.b as c: a.b, split, and c
-    taken: list[tuple[list[str], str]]  # from a.b import c as d: a.b.c, split, and d
-    lookups: set[tuple[str, ...]]  # a.b.c, split
-    names: set[str]  # a alone
-
-
 @cache
-def _mentions(text: str) -> _Mentions:
-    """Read one source; chapters share most of theirs."""
-    tree = ast.parse(text)
-    nodes = list(ast.walk(tree))
-    found = _Mentions([], [], set(), set())
+def _nodes(text: str) -> list[ast.AST]:
+    """Imports of a source and the names that it looks up; chapters share most of their sources."""
+    nodes = list(ast.walk(ast.parse(text)))
     inner = {id(n.value) for n in nodes if isinstance(n, ast.Attribute)}
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                parts = alias.name.split(".")
-                if parts[0] == PACKAGE:
-                    found.imports.append((parts, alias.asname))
-        elif isinstance(node, ast.ImportFrom):
-            parts = (node.module or "").split(".")
-            if parts[0] == PACKAGE:
-                found.taken.extend(([*parts, a.name], a.asname or a.name) for a in node.names)
-        elif isinstance(node, ast.Attribute) and id(node) not in inner:
-            found.lookups.add(tuple(ast.unparse(node).split(".")))
-        elif isinstance(node, ast.Name) and id(node) not in inner:
-            found.names.add(node.id)
-    return found
+    kinds = ast.Import | ast.ImportFrom | ast.Attribute | ast.Name
+    return [node for node in nodes if isinstance(node, kinds) and id(node) not in inner]
+
+
+_unparsed = cache(ast.unparse)
 
 
 def _reached(text: str, root: Path) -> Iterator[Path]:
     """Files that the imports of one source name."""
-    found = _mentions(text)
     bound: dict[str, list[str]] = {}  # name in this source -> package or module it stands for
-    for parts, name in found.imports:
-        bound[name or PACKAGE] = parts if name else [PACKAGE]
-        if len(parts) > 1:
-            yield from _resolved(parts, root)
-    for parts, name in found.taken:
-        if root.joinpath(*parts).is_dir():
-            bound[name] = parts
-        else:
-            yield from _resolved(parts, root)
-    for first, *rest in found.lookups:
-        if first in bound:
-            yield from _resolved([*bound[first], *rest], root)
-    for name in found.names & set(bound):
-        folder = root.joinpath(*bound[name])
-        yield from folder.rglob("*.py") if bound[name] != [PACKAGE] else ()
+    for node in _nodes(text):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                parts = alias.name.split(".")
+                if parts[0] == PACKAGE:
+                    bound[alias.asname or PACKAGE] = parts if alias.asname else [PACKAGE]
+                    if len(parts) > 1:
+                        yield from _resolved(parts, root)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE:
+            for alias in node.names:
+                parts = [*node.module.split("."), alias.name]
+                if root.joinpath(*parts).is_dir():
+                    bound[alias.asname or alias.name] = parts
+                else:
+                    yield from _resolved(parts, root)
+    for node in _nodes(text):
+        if isinstance(node, ast.Attribute):
+            first, *rest = _unparsed(node).split(".")
+            if first in bound:
+                yield from _resolved([*bound[first], *rest], root)
+        elif isinstance(node, ast.Name) and node.id in bound and bound[node.id] != [PACKAGE]:
+            yield from root.joinpath(*bound[node.id]).rglob("*.py")
 
 
 def _resolved(parts: list[str], root: Path) -> Iterator[Path]:
@@ -114,14 +98,14 @@ def _resolved(parts: list[str], root: Path) -> Iterator[Path]:
         module = folder / f"{part}.py"
         if module.exists():
             yield module
-        elif home := _homes(folder).get(part):
+        elif home := homes(folder).get(part):
             yield from _resolved([*folder.relative_to(root).parts, *home.split(".")], root)
         return
     yield folder / "__init__.py"
 
 
-def _homes(folder: Path) -> dict[str, str]:
-    """Name -> module, from the stub of a package; empty where there is none."""
+def homes(folder: Path) -> dict[str, str]:
+    """Names that the stub of a package lists, with their modules; empty where there is none."""
     stub = folder / "__init__.pyi"
     if not stub.exists():
         return {}

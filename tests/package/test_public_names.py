@@ -13,7 +13,8 @@ import pytest
 
 import softmi
 from tools.book import reference
-from tools.book.reference import exported, packages
+from tools.book.reference import packages
+from tools.closure import homes
 
 ROOT = Path(__file__).parents[2]
 # Name and signature, without annotations, of what 0.1 exported or documented, with the methods and
@@ -140,7 +141,7 @@ def listed() -> dict[str, Path]:
     """Functions and classes that users can import, with the folders of their packages."""
     names = {f"softmi.{name}": ROOT / "softmi" for name in softmi.__all__}
     for package in packages():
-        for name in exported(package / "__init__.pyi"):
+        for name in homes(package):
             if name not in softmi.__all__ and not used_outside(name, package):
                 names[f"softmi.{package.name}.{name}"] = package
     things = {name: find(name) for name in names}
@@ -152,7 +153,7 @@ NAMES = sorted(listed())
 
 @pytest.mark.parametrize("package", packages(), ids=lambda p: p.name)
 def test_what_a_public_module_defines_is_in_the_stub_of_its_package(package):
-    stub = exported(package / "__init__.pyi")
+    stub = homes(package)
     missing = [
         f"from .{module} import {name} as {name}"
         for name, module in defined(package).items()

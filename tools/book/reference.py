@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tools.closure import homes
+
 ROOT = Path(__file__).resolve().parents[2]
 # Sections, and the modules whose names they show, in this order; a package stands for those of its
 # modules that are named nowhere before.
@@ -59,25 +61,15 @@ def packages(root: Path = ROOT) -> list[Path]:
     return sorted(path.parent for path in (root / "softmi").glob("*/__init__.pyi"))
 
 
-def exported(stub: Path) -> dict[str, str]:
-    """Names that a stub lists, with the modules where they are defined."""
-    return {
-        alias.asname or alias.name: node.module or ""
-        for node in ast.parse(stub.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-
-
 @cache
 def entries(root: Path = ROOT) -> tuple[Entry, ...]:
     """Every public function and class, under the shortest name that it is imported by."""
-    top = exported(root / "softmi" / "__init__.pyi")
-    homes = {}
+    top = homes(root / "softmi")
+    found = {}
     for package in packages(root):
-        for name, module in exported(package / "__init__.pyi").items():
+        for name, module in homes(package).items():
             where = "softmi" if name in top else f"softmi.{package.name}"
-            homes[f"{where}.{name}"] = f"{package.name}.{module}"
+            found[f"{where}.{name}"] = f"{package.name}.{module}"
     known = {}
     for path in sorted((root / "softmi").rglob("*.py")):
         module = ".".join(path.relative_to(root / "softmi").with_suffix("").parts)
@@ -85,8 +77,8 @@ def entries(root: Path = ROOT) -> tuple[Entry, ...]:
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 known[module, node.name] = node
                 if module == "metrics" and not node.name.startswith("_"):
-                    homes[f"softmi.metrics.{node.name}"] = module
-    shown = {n: home for n, home in homes.items() if n.rpartition(".")[2] not in INTERNAL}
+                    found[f"softmi.metrics.{node.name}"] = module
+    shown = {n: home for n, home in found.items() if n.rpartition(".")[2] not in INTERNAL}
     listed = {name.rpartition(".")[2] for name in shown}
     classes = {n: node for (_, n), node in known.items() if isinstance(node, ast.ClassDef)}
     unlisted = {n: node for n, node in classes.items() if n not in listed}
@@ -100,10 +92,8 @@ def entries(root: Path = ROOT) -> tuple[Entry, ...]:
 def section_entries(section: str, root: Path = ROOT) -> list[Entry]:
     """Entries of a section: module by module, each in the order of its file."""
     order = [module for modules in SECTIONS.values() for module in modules]
-    found = [(_place(entry, order), entry) for entry in entries(root)]
-    own = [(order.index(p), entry) for p, entry in found if p in SECTIONS[section]]
-    own.sort(key=lambda pair: (pair[0], pair[1].home, pair[1].node.lineno))
-    return [entry for _, entry in own]
+    own = [entry for entry in entries(root) if _place(entry, order) in SECTIONS[section]]
+    return sorted(own, key=lambda e: (order.index(_place(e, order)), e.home, e.node.lineno))
 
 
 def section_page(section: str, root: Path = ROOT) -> str:

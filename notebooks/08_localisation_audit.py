@@ -137,7 +137,7 @@ assert published.unclamped_iou(a, together) == box_iou(a, together, inclusive=Tr
 # * **{term}`contrast`**: none ({term}`CAM`), the mean of the other classes (infoCAM), the least likely ({term}`infoCAM+`), one or three nearest rivals;
 # * **geometry**: as it is, the authors' padded {term}`window sum` (four cells on birds, three on Tiny-ImageNet), and its two ingredients, blur and shrinking towards the centre, alone;
 # * **head**: softmax with SGD, the same with Adam, and PC-softmax on classes of which every second has a third of its images;
-# * **network and cells**: three frozen backbones; birds in 7 x 7 cells and, as the authors' networks have them, 14 x 14; Tiny-ImageNet in 4 x 4, which is theirs there, and 14 x 14 (SqueezeNet has 13 x 13 and 7 x 7).
+# * **network and cells**: three frozen backbones; birds in 7 x 7 cells and, as the authors' networks have them, 14 x 14; Tiny-ImageNet in 4 x 4, which is theirs there, and in a run that is still to come 14 x 14 (SqueezeNet has 13 x 13 and 7 x 7).
 #
 # With equally many images of each class {term}`PC-softmax` and softmax differ by a constant, and so train the same head; the result file holds how equal they came out.
 #
@@ -261,7 +261,8 @@ for d, b in places:
     assert adam["low"] > 0
     assert all(entry["mean"] < 0.25 * adam["mean"] for entry in gain.values())
     plus = full[d][b]["grid"]["softmax"]["infocam_plus"][tables.in_window(d)]["minus_cam"]
-    print(f"{d}, {b}: infoCAM - CAM, Adam {in_points(adam)}; infoCAM+ - CAM, SGD {in_points(plus)}")
+    print(f"{d}, {b}: infoCAM - CAM with Adam {in_points(adam)}")
+    print(f"    infoCAM+ - CAM with SGD {in_points(plus)}")
 
 # %% [markdown]
 # Equation {eq}`eq-centring` says by what the two maps differ; the table shows how far MobileNetV2's heads are from centred, and how much alike their maps are.
@@ -303,9 +304,8 @@ display(Markdown(tables.controls_table(full)))
 
 # %% tags=["nbval-check-output"]
 for d, b in places:
-    moved = full[d][b]["controls_difference"]
-    print(f"{d}, {b}: smaller minus both {in_points(moved['smaller_minus_both'])}, "
-          f"nearer minus both {in_points(moved['nearer_minus_both'])}")
+    for key, entry in full[d][b]["controls_difference"].items():
+        print(f"{d}, {b}, {key.replace('_', ' ')}: {in_points(entry)}")
 
 # %% [markdown]
 # On birds it is the size first: boxes of CAM are too large, and made smaller where they stand they gain most of what there is to gain, but for EfficientNet-Lite0 in fine cells, whose boxes have the right size.

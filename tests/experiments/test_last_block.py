@@ -14,9 +14,11 @@ from torch import nn
 from softmi.evidence.chosen import chosen_interval
 from softmi.evidence.outcomes import Outcomes, load_outcomes, save_outcomes
 from softmi.evidence.results import load_result, save_result
+from softmi.evidence.tables import in_points
 from softmi.experiments import infocam_summary, last_block, last_block_data
 from softmi.experiments import localisation_audit as audit
 from softmi.experiments import localisation_audit_summary as summary
+from softmi.experiments import localisation_audit_tables as tables
 from softmi.experiments.last_block_data import Frozen, FrozenBirds, LastBlock, MirroredOrNot
 from softmi.experiments.localisation import CONTRASTS
 from softmi.maps import class_activation_map
@@ -227,6 +229,16 @@ def test_a_run_compares_both_variants_with_the_frozen_network_and_resumes(small_
     adl = values["grid"]["softmax_adl"]["cam"]["none"]["gt_known"]["mean"]
     gain = values["adl_minus_plain"]["cam"]["none"]["mean"]
     assert gain == pytest.approx(adl - plain["cam"]["none"]["gt_known"]["mean"])
+
+
+def test_the_table_has_a_row_for_each_variant_map_and_geometry(small_run):
+    table = tables.fine_tuned_table(small_run.values, ["none", "padded_4"])
+    lines = table.splitlines()
+    assert len(lines) == 2 + 2 * 3 * 2
+    cell = small_run.values["grid"]["softmax_adl"]["infocam"]["padded_4"]
+    share, gain = tables.share(cell["gt_known"]), in_points(cell["minus_cam"])
+    expected = ("fine-tuned with ADL", "infoCAM", "padded window 4", share, gain)
+    assert sum(line.startswith(f"| {' | '.join(expected)} |") for line in lines) == 1
 
 
 def test_frozen_maps_are_read_in_single_precision(birds):

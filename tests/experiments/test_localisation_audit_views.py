@@ -59,6 +59,7 @@ def test_tables_show_the_archived_numbers(full):
 def test_shares_are_written_in_per_cent_with_their_interval():
     assert tables.share(0.5) == "50.0"
     assert tables.share({"mean": 0.5, "low": 0.4, "high": 0.6}) == "50.0 [40.0, 60.0]"
+    assert tables.share({"mean": 0.5, "sd": 0.1, "n": 3}) == "50.0"  # seeds alone: no interval
 
 
 def test_each_mark_of_the_figures_is_an_archived_difference(full):

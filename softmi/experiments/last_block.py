@@ -25,13 +25,11 @@ from softmi.experiments.last_block_data import (
     MirroredOrNot,
     load_frozen_birds,
 )
-from softmi.experiments.localisation_accuracy import blind_boxes
 from softmi.experiments.localisation_audit_data import BIRD_SIDE, Source, StreamedMaps
 from softmi.experiments.localisation_audit_heads import maps_of_part, pool_part
 from softmi.experiments.localisation_audit_summary import (
     MAIN,
     compare,
-    gather_outcomes,
     summarise_network,
 )
 from softmi.models.backbones import Backbone
@@ -259,15 +257,9 @@ def summarise(
 
     """
     source = source_of(birds)
-    blind = blind_boxes(
-        source.boxes[source.test], source.boxes[source.held], source.size,
-        recognised=next(iter(records.values()))["recognised"],
-    )  # fmt: skip
-    outcomes = gather_outcomes(records, source, blind)
     frozen = load_outcomes(audit.FILES[DATA])
-    values = summarise_network(
-        records, outcomes, source, blind, audit.SETTINGS["full"].batch_sizes["CUB-50"]
-    )
+    batch_sizes = audit.SETTINGS["full"].batch_sizes["CUB-50"]
+    values, outcomes = summarise_network(records, source, batch_sizes)
     values["minus_frozen"] = {
         v: compare(outcomes, v, frozen, f"MobileNetV2/{MAIN}") for v in VARIANTS
     }

@@ -22,7 +22,7 @@ from softmi.evidence.outcomes import Outcomes, save_outcomes
 from softmi.evidence.results import Profile, load_result, project_root, save_result
 from softmi.evidence.units import code_digest, kept_unit
 from softmi.experiments.localisation import CONTRASTS, HEADS, Task, describe_head
-from softmi.experiments.localisation_accuracy import blind_boxes, evaluate
+from softmi.experiments.localisation_accuracy import evaluate
 from softmi.experiments.localisation_audit_controls import boxes_at, controls
 from softmi.experiments.localisation_audit_data import Source, StreamedMaps, source_of
 from softmi.experiments.localisation_audit_heads import (
@@ -35,7 +35,6 @@ from softmi.experiments.localisation_audit_heads import (
 from softmi.experiments.localisation_audit_summary import (
     MAIN,
     compare,
-    gather_outcomes,
     of_all_networks,
     summarise_network,
 )
@@ -258,13 +257,8 @@ def run_network(
         for head, s in learned
     }  # fmt: skip
     again, first = head_of("pc_softmax", seed)["weight"], learned[MAIN, seed]["weight"]
-    blind = blind_boxes(
-        source.boxes[source.test], source.boxes[source.held], source.size,
-        recognised=records[MAIN, seed]["recognised"],
-    )  # fmt: skip
-    outcomes = gather_outcomes(records, source, blind)
     batch_sizes = settings.batch_sizes[data.partition(",")[0]]
-    values = summarise_network(records, outcomes, source, blind, batch_sizes)
+    values, outcomes = summarise_network(records, source, batch_sizes)
     values |= {
         "rates": rates,
         # With equally many images of each class the two losses are one: rounding only.

@@ -16,6 +16,7 @@ from softmi.evidence.outcomes import Outcomes
 from softmi.evidence.statistics import bootstrap_interval, crossed_interval, gather
 from softmi.experiments.infocam_summary import BOX, difference
 from softmi.experiments.localisation import BOX_NAMES, CONTRASTS
+from softmi.experiments.localisation_accuracy import blind_boxes
 from softmi.experiments.localisation_audit_data import Source
 from softmi.experiments.published_code import (
     effect_of_unclamped_overlap,
@@ -192,25 +193,23 @@ def _kept(interval: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def summarise_network(
-    records: Records,
-    outcomes: Outcomes,
-    source: Source,
-    blind: Mapping[str, Mapping[str, Any]],
-    batch_sizes: Sequence[int],
-) -> dict[str, Any]:
-    """Return the values of a result file for one network and data set, but for its rates.
+    records: Records, source: Source, batch_sizes: Sequence[int]
+) -> tuple[dict[str, Any], Outcomes]:
+    """Values of a result file for one network and data set, but for its rates; and its outcomes.
 
     Args:
         records: By head and seed.
-        outcomes: As :func:`gather_outcomes` gives.
         source: The data.
-        blind: Boxes that see nothing.
         batch_sizes: Batches of the authors' evaluation.
 
     """
     heads = list(dict.fromkeys(head for head, _ in records))
     first = records[MAIN, min(seed for head, seed in records if head == MAIN)]
     targets, boxes = source.targets[source.test], source.boxes[source.test]
+    blind = blind_boxes(
+        boxes, source.boxes[source.held], source.size, recognised=first["recognised"]
+    )
+    outcomes = gather_outcomes(records, source, blind)
     values = differences(outcomes)
     for head in heads:
         of_seeds = [records[key] for key in sorted(records) if key[0] == head]
@@ -236,7 +235,7 @@ def summarise_network(
     }
     if source.size == 64:  # pictures of Tiny-ImageNet's size
         values["misread"] = scores_by_misread_boxes(first["boxes"], boxes, source.size)
-    return values
+    return values, outcomes
 
 
 def summarise_heads(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
